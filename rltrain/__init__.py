@@ -1,0 +1,1 @@
+"""Train reinforcement-learning agents from one YAML file."""

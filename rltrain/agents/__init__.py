@@ -1,0 +1,1 @@
+"""Agents, one file each; the file name is the name in YAML."""

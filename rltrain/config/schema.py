@@ -1,0 +1,89 @@
+"""The blocks of a configuration file. The blocks of components are added by name when it is loaded."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from rltrain.settings import Settings
+
+
+class EnvSettings(Settings):
+    """Which environment, how many of it, and what is wrapped around it."""
+
+    id: str
+    """A registered Gymnasium id, such as CartPole-v1."""
+    num_envs: int = Field(1, ge=1, le=100_000)
+    """Environments that step together."""
+    vectorization: Literal["sync", "async"] = "sync"
+    """sync: one after the other in this process; async: a worker process each, for heavy environments."""
+    kwargs: dict[str, Any] = {}
+    """Keyword arguments of the environment itself."""
+    max_episode_steps: int | None = Field(None, ge=1)
+    """Time limit in steps; null keeps the environment's own."""
+    wrappers: tuple[Settings, ...] = ()
+    """Applied from first to last; each is chosen by `name`."""
+
+
+class StopSettings(Settings):
+    """When to stop before `total_steps`."""
+
+    return_: float | None = Field(None, alias="return")
+    """Stop when an evaluation reaches this mean return and 100 fresh greedy episodes confirm it."""
+    minutes: float | None = Field(None, gt=0)
+    """Stop after this much time, checkpoints and evaluations included."""
+
+
+class TrainSettings(Settings):
+    """How long to train and how often to log."""
+
+    total_steps: int = Field(gt=0)
+    """Environment steps, summed over all environments."""
+    log_every: int = Field(1_000, ge=1)
+    """Environment steps between log entries."""
+    stop: StopSettings = StopSettings()
+
+
+class SuccessSettings(Settings):
+    """When an episode counts as a success."""
+
+    return_at_least: float
+    """An episode with this undiscounted return or more is a success."""
+
+
+class EvalSettings(Settings):
+    """Greedy evaluation while training, on its own stream of seeds."""
+
+    every: int | None = Field(10_000, ge=1)
+    """Environment steps between evaluations; null for none."""
+    episodes: int = Field(20, ge=1, le=100_000)
+    max_episode_steps: int | None = Field(None, ge=1)
+    """Hard cap; null takes the environment's own limit, or 1,000 steps where it has none."""
+    success: SuccessSettings | None = None
+    """null takes `is_success` from the environment's info, or else its reward threshold."""
+
+
+class CheckpointSettings(Settings):
+    """How often to save, and how many checkpoints to keep."""
+
+    every: int | None = Field(10_000, ge=1)
+    """Environment steps between checkpoints; null for only one at the end."""
+    keep_last: int = Field(3, ge=1)
+    keep_best: int = Field(1, ge=0)
+
+
+class Config(Settings):
+    """A whole experiment: everything that decides what a run does."""
+
+    env: EnvSettings
+    agent: Settings
+    exploration: Settings | None = None
+    """How actions are explored; left out for agents that explore by themselves."""
+    bonuses: tuple[Settings, ...] = ()
+    """Added to the reward that the agent learns from, never to what is reported."""
+    train: TrainSettings
+    eval: EvalSettings = EvalSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,174 @@
+"""Every contract of rltrain: what an agent, a loop, an exploration strategy and their data are.
+
+Everything else knows this file and nothing of its siblings; `experiment.py` alone knows all parts.
+Legend for shapes: N environments, B batch, A actions, K ensemble heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+
+from rltrain.settings import Settings
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Metrics: TypeAlias = dict[str, Any]
+"""Name -> number, or an array or tensor whose mean is meant; only the logger turns it into a number."""
+State: TypeAlias = dict[str, Any]
+"""A tree of dicts and lists whose leaves are NumPy arrays, int, float, bool, str or None."""
+
+
+class Transition(NamedTuple):
+    """One step of N environments, as the loop hands it to the agent."""
+
+    obs: Array  # (N, *obs_shape)
+    action: Array  # (N, *action_shape)
+    reward: Array  # (N,) float32
+    next_obs: Array  # (N, *obs_shape) the true successor, also at an episode's end
+    terminated: Array  # (N,) bool: nothing comes after, the value beyond is zero
+    truncated: Array  # (N,) bool: cut short, the value beyond still counts
+
+
+class Batch(NamedTuple):
+    """What a loss sees. Episode ends and n-step returns are already inside `reward` and `discount`."""
+
+    obs: Any  # (B, *obs_shape)
+    action: Any  # (B, *action_shape)
+    reward: Any  # (B,) n-step discounted sum
+    discount: Any  # (B,) gamma**(actual n), 0 where the task ended
+    next_obs: Any  # (B, *obs_shape) the observation n steps later
+    weight: Any  # (B,) 1 for uniform replay
+    indices: Any  # (B,) rows in the buffer
+
+
+class ActionValues(NamedTuple):
+    """What a value-based agent offers to an action selector."""
+
+    mean: Array  # (N, A)
+    std: Array | None = None  # (N, A) for posterior sampling
+    samples: Array | None = None  # (K, N, A) ensemble heads
+    visits: Array | None = None  # (N, A) for UCB
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an agent may know of its environment."""
+
+    id: str
+    observation_space: gym.Space[Any]
+    """Space of one environment's observation."""
+    action_space: gym.Space[Any]
+    """Space of one environment's action."""
+    num_envs: int
+    max_episode_steps: int | None = None
+    reward_threshold: float | None = None
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration, at a dotted path such as `agent.batch_size`."""
+
+    path: str
+    message: str
+
+
+class RltrainError(Exception):
+    """A failure that is explained to the user in one line and ends the program with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigError(RltrainError):
+    """The configuration is wrong. Carries every problem found, each a line ready to print."""
+
+    exit_code = 2
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages: Sequence[str] = messages
+
+
+class Schedule(Protocol):
+    """A number that depends on the environment step alone: no counter, so it can be shared and resumed."""
+
+    def __call__(self, step: int) -> float: ...
+
+
+class Agent(Protocol):
+    """An action-selection mechanism and an update rule; owns its memory, never sees the environment.
+
+    Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class
+    attributes `Config` (its settings) and `explores_with` (`"selector"`, `"noise"` or None).
+    """
+
+    def act(self, obs: Array, *, explore: bool = True) -> Array:
+        """Choose actions (N, *action_shape) for `obs` (N, *obs_shape). No side effect without exploring."""
+
+    def observe(self, transition: Transition) -> None:
+        """Take in what the actions led to."""
+
+    def update(self) -> Metrics:
+        """Learn if it is time to; {} when nothing was learnt."""
+
+    def state_dict(self) -> State:
+        """Everything that changes while training."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+
+
+class ActionSelector(Protocol):
+    """Turns action values into actions."""
+
+    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array: ...
+
+
+class ActionNoise(Protocol):
+    """Perturbs continuous actions."""
+
+    def perturb(self, action: Array, step: int, rng: np.random.Generator) -> Array: ...
+
+
+class RewardBonus(Protocol):
+    """Adds to the reward that the agent learns from, never to what is reported."""
+
+    def bonus(self, transition: Transition) -> Array: ...  # (N,)
+
+
+class Stateful(Protocol):
+    """Anything whose state travels in the checkpoint."""
+
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+@dataclass
+class Progress:
+    """What one `Loop.advance` brought."""
+
+    steps: int  # environment steps since the run began
+    returns: list[float] = field(default_factory=list)  # undiscounted, of the episodes that ended
+    lengths: list[int] = field(default_factory=list)  # environment steps of the same episodes
+    successes: list[bool] = field(default_factory=list)  # of the same episodes, where the environment says
+    metrics: Metrics = field(default_factory=dict)  # of the latest update
+
+
+class Loop(Protocol):
+    """Runs an agent in its environments. Nothing above a loop can tell which one runs."""
+
+    steps: int
+
+    def advance(self, steps: int) -> Progress:
+        """Take `steps` environment steps, rounded up to a multiple of the number of environments."""
+
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Launcher(Protocol):
+    """Maps configurations to summaries, in other processes or on other machines."""
+
+    def map(self, configs: Sequence[Settings]) -> Iterator[tuple[Settings, Mapping[str, Any] | Exception]]: ...

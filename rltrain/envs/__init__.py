@@ -1,0 +1,1 @@
+"""Environments: making, wrapping, seeding and saving them."""

@@ -1,0 +1,1 @@
+"""Exploration strategies, one file each; the file name is the name in YAML."""

@@ -1,0 +1,103 @@
+"""From a name in YAML to the class behind it: the name of a component is the name of its file.
+
+There is no central list. `find("agents", "dqn")` imports `rltrain/agents/dqn.py` and returns the one
+class in it that has settings (a class attribute `Config`). A user's own components are added by
+`@register("agents")` in a module that is named with `--plugin` or by an installed entry point of
+the group `rltrain.plugins`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from pydantic import create_model
+
+from rltrain.settings import Settings
+
+Kind = Literal["agents", "explorations", "bonuses", "wrappers"]
+PACKAGES: dict[str, str] = {
+    "agents": "rltrain.agents",
+    "explorations": "rltrain.exploration",
+    "bonuses": "rltrain.bonuses",
+    "wrappers": "rltrain.envs.wrappers",
+}
+_C = TypeVar("_C", bound=type)
+_registered: dict[tuple[str, str], type] = {}
+
+
+class UnknownComponent(LookupError):
+    """There is no component of that name; the message names the nearest."""
+
+
+def register(kind: Kind, name: str | None = None) -> Callable[[_C], _C]:
+    """Class decorator: make a class of the user's own available in YAML as `name`.
+
+    Without `name` the class name in snake_case is taken (`MyAgent` -> `my_agent`).
+    Raises ValueError when rltrain has a component of that name.
+    """
+
+    def add(cls: _C) -> _C:
+        key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        if key in _shipped(kind):
+            raise ValueError(f"rltrain has {kind} of the name '{key}' itself: choose another name")
+        _registered[kind, key] = cls
+        return cls
+
+    return add
+
+
+@cache
+def _shipped(kind: str) -> tuple[str, ...]:
+    path = importlib.import_module(PACKAGES[kind]).__path__
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(path)))
+
+
+def names(kind: Kind) -> list[str]:
+    """All names of this kind, shipped and registered, sorted."""
+    return sorted({*_shipped(kind), *(name for k, name in _registered if k == kind)})
+
+
+def find(kind: Kind, name: str) -> Any:
+    """Return the class of component `name`. Raises UnknownComponent, naming the nearest."""
+    if (kind, name) in _registered:
+        return _registered[kind, name]
+    if name not in _shipped(kind):
+        known = names(kind)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        raise UnknownComponent(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
+    module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
+    (component,) = (
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and hasattr(value, "Config")
+    )
+    return component
+
+
+@cache
+def _settings(component: type, name: str) -> type[Settings]:
+    base: type[Settings] = component.Config  # type: ignore[attr-defined]
+    fields: Any = {"name": (Literal[name], ...)}
+    return create_model(f"{component.__name__}Config", __base__=base, __doc__=base.__doc__, **fields)
+
+
+def settings_class(kind: Kind, name: str) -> type[Settings]:
+    """The settings of component `name`, with its `name` field. Raises UnknownComponent."""
+    return _settings(find(kind, name), name)
+
+
+def load_plugins(modules: list[str]) -> None:
+    """Import the user's own modules, then those that installed packages name as entry points."""
+    for module in modules:
+        importlib.import_module(module)
+    for entry_point in entry_points(group="rltrain.plugins"):
+        entry_point.load()

@@ -1,0 +1,110 @@
+"""Numbers that change while training: pure functions of the environment step.
+
+In YAML a schedule is a plain number, or a block such as
+`{schedule: linear, start: 1.0, end: 0.05, steps: 10_000}`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from rltrain.settings import Settings
+
+
+class Constant(Settings):
+    """Always `value`."""
+
+    schedule: Literal["constant"] = "constant"
+    value: float
+
+    def __call__(self, step: int) -> float:
+        return self.value
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and greatest value."""
+        return self.value, self.value
+
+
+class _Ramp(Settings):
+    start: float
+    """Value at step 0."""
+    end: float
+    """Value from `steps` on."""
+    steps: int = Field(gt=0)
+    """Environment steps from `start` to `end`."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and greatest value."""
+        return min(self.start, self.end), max(self.start, self.end)
+
+    def _fraction(self, step: int) -> float:
+        return min(max(step / self.steps, 0.0), 1.0)
+
+
+class Linear(_Ramp):
+    """From `start` to `end` in a straight line: start + (end - start) * t / steps."""
+
+    schedule: Literal["linear"]
+
+    def __call__(self, step: int) -> float:
+        fraction = self._fraction(step)
+        return self.end if fraction == 1.0 else self.start + (self.end - self.start) * fraction
+
+
+class Exponential(_Ramp):
+    """From `start` to `end` by a constant factor per step: start * (end / start) ** (t / steps)."""
+
+    schedule: Literal["exponential"]
+
+    @model_validator(mode="after")
+    def _positive(self) -> Exponential:
+        if self.start <= 0 or self.end <= 0:
+            raise ValueError("an exponential schedule needs 'start' and 'end' above 0")
+        return self
+
+    def __call__(self, step: int) -> float:
+        fraction = self._fraction(step)
+        return self.end if fraction == 1.0 else self.start * (self.end / self.start) ** fraction
+
+
+class Cosine(_Ramp):
+    """From `start` to `end` along half a cosine: end + (start - end) * (1 + cos(pi * t / steps)) / 2.
+
+    Source: Loshchilov and Hutter 2017, "SGDR", equation 5, one cycle. https://arxiv.org/abs/1608.03983
+    """
+
+    schedule: Literal["cosine"]
+
+    def __call__(self, step: int) -> float:
+        fraction = self._fraction(step)
+        if fraction == 1.0:
+            return self.end
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("schedule", "missing"))
+    return str(getattr(value, "schedule", "constant"))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"schedule": "constant", "value": value}
+    return value
+
+
+ScheduleSetting = Annotated[
+    Annotated[Constant, Tag("constant")]
+    | Annotated[Linear, Tag("linear")]
+    | Annotated[Exponential, Tag("exponential")]
+    | Annotated[Cosine, Tag("cosine")],
+    Discriminator(_kind),
+    BeforeValidator(_number, json_schema_input_type=Any),
+]
+"""Type of a setting that may be a number or a schedule."""

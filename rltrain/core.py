@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-import gymnasium as gym
 import numpy as np
 
 from rltrain.settings import Settings
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Metrics: TypeAlias = dict[str, Any]

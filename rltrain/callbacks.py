@@ -1,0 +1,239 @@
+"""What happens beside learning: log entries, evaluations, checkpoints, and the rules for stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from rltrain.core import Metrics, Progress, State
+
+
+class Log(Protocol):
+    """Where metrics go."""
+
+    def log(self, step: int, metrics: Metrics) -> None: ...
+
+
+class _Every:
+    """True whenever the step has crossed a multiple of `every` since the last time it was asked."""
+
+    def __init__(self, every: int | None) -> None:
+        self.every = every
+        self.last = 0
+
+    def due(self, step: int) -> bool:
+        if self.every is None or step // self.every == self.last // self.every:
+            return False
+        self.last = step
+        return True
+
+
+class LogProgress:
+    """Writes returns, lengths and learning metrics every `every` environment steps.
+
+    Returns are means over the episodes that ended since the last entry; metrics are the latest update's.
+    """
+
+    def __init__(self, every: int, log: Log, success_return: float | None) -> None:
+        self.every: int | None = every
+        self.latest: Metrics = {}
+        self._timer = _Every(every)
+        self._log = log
+        self._success_return = success_return
+        self._ended = Progress(0)
+        self._episodes = 0
+        self._clock = time.monotonic()
+        self._clock_step: int | None = None
+
+    def __call__(self, progress: Progress) -> bool:
+        """Collect, and write when it is time."""
+        if self._clock_step is None:
+            self._clock_step = self._timer.last
+        self._ended.returns += progress.returns
+        self._ended.lengths += progress.lengths
+        self._ended.successes += progress.successes
+        self._ended.metrics.update(progress.metrics)
+        self._episodes += len(progress.returns)
+        if self._timer.due(progress.steps):
+            self.latest = self._entry(progress.steps)
+            self._log.log(progress.steps, self.latest)
+            self._ended = Progress(progress.steps)
+        return False
+
+    def _entry(self, step: int) -> Metrics:
+        ended = self._ended
+        entry: Metrics = {}
+        if ended.returns:
+            entry["rollout/return"] = float(np.mean(ended.returns))
+            entry["rollout/length"] = float(np.mean(ended.lengths))
+            success = ended.successes
+            if not success and self._success_return is not None:
+                success = [value >= self._success_return for value in ended.returns]
+            if success:
+                entry["rollout/success_rate"] = float(np.mean(success))
+        entry["rollout/episodes"] = self._episodes
+        entry.update(ended.metrics)
+        now = time.monotonic()
+        entry["time/steps_per_second"] = (step - (self._clock_step or 0)) / max(now - self._clock, 1e-9)
+        self._clock, self._clock_step = now, step
+        return entry
+
+    def state_dict(self) -> State:
+        """Episodes counted, and those that wait for the next entry."""
+        ended = self._ended
+        metrics = {
+            name: value if isinstance(value, int | float) else float(value.mean())
+            for name, value in ended.metrics.items()
+        }
+        return {
+            "last": self._timer.last,
+            "episodes": self._episodes,
+            "returns": list(ended.returns),
+            "lengths": list(ended.lengths),
+            "successes": list(ended.successes),
+            "metrics": metrics,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self._timer.last = state["last"]
+        self._clock_step = None
+        self._clock = time.monotonic()
+        self._episodes = state["episodes"]
+        self._ended = Progress(
+            state["last"], state["returns"], state["lengths"], state["successes"], state["metrics"]
+        )
+
+
+class Evaluate:
+    """Evaluates the greedy policy every `every` steps and remembers the best score.
+
+    When an evaluation reaches `stop_return`, `confirm(step)` evaluates on fresh episodes; if their mean
+    reaches it too, training stops.
+    """
+
+    def __init__(
+        self,
+        every: int | None,
+        log: Log,
+        evaluate: Callable[[], dict[str, Any]],
+        *,
+        stop_return: float | None,
+        confirm: Callable[[int], dict[str, Any]],
+    ) -> None:
+        self.every = every
+        self.step: int | None = None
+        self.latest: dict[str, Any] | None = None
+        self.best: float | None = None
+        self.best_step: int | None = None
+        self._timer = _Every(every)
+        self._log = log
+        self._evaluate = evaluate
+        self._stop_return = stop_return
+        self._confirm = confirm
+
+    def __call__(self, progress: Progress) -> bool:
+        """Evaluate when it is time. True when the stopping rule is met."""
+        return self._timer.due(progress.steps) and self.run(progress.steps)
+
+    def run(self, step: int) -> bool:
+        """Evaluate now. True when the stopping rule is met."""
+        result = self._evaluate()
+        self.step, self.latest = step, result
+        score = result["return_mean"]
+        if self.best is None or score >= self.best:  # a tie goes to the later one
+            self.best, self.best_step = score, step
+        entry = {
+            "eval/return": score,
+            "eval/return_iqm": result["return_iqm"],
+            "eval/length": result["length_mean"],
+        }
+        if result["success_rate"] is not None:
+            entry["eval/success_rate"] = result["success_rate"]
+        self._log.log(step, entry)
+        if self._stop_return is None or score < self._stop_return:
+            return False
+        confirmed: float = self._confirm(step)["return_mean"]
+        self._log.log(step, {"eval/return_confirmed": confirmed})
+        return confirmed >= self._stop_return
+
+    def score_at(self, step: int) -> float | None:
+        """The score of the evaluation at exactly this step, if there was one."""
+        return self.latest["return_mean"] if self.latest is not None and self.step == step else None
+
+    def state_dict(self) -> State:
+        """The latest and the best score."""
+        return {
+            "last": self._timer.last,
+            "step": self.step,
+            "latest": self.latest,
+            "best": self.best,
+            "best_step": self.best_step,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self._timer.last = state["last"]
+        self.step, self.latest = state["step"], state["latest"]
+        self.best, self.best_step = state["best"], state["best_step"]
+
+
+class SaveCheckpoints:
+    """Saves every `every` steps, and whenever an evaluation was the best so far."""
+
+    def __init__(self, every: int | None, save: Callable[[int], None], evaluate: Evaluate, keep_best: int) -> None:
+        self.every = every
+        self.saved_at: int | None = None
+        self._timer = _Every(every)
+        self._save = save
+        self._evaluate = evaluate
+        self._keep_best = keep_best
+
+    def __call__(self, progress: Progress) -> bool:
+        """Save when it is time."""
+        due = self._timer.due(progress.steps)
+        if due or (self._keep_best and self._evaluate.best_step == progress.steps):
+            self.save(progress.steps)
+        return False
+
+    def save(self, step: int) -> None:
+        """Save now, unless this step is saved already."""
+        if self.saved_at != step:
+            self._save(step)
+            self.saved_at = step
+
+    def resumed_at(self, step: int) -> None:
+        """Take note that the run goes on from a checkpoint at this step."""
+        self._timer.last = step
+        self.saved_at = step
+
+
+class StopAfter:
+    """Stops after a number of minutes, those before an interruption included."""
+
+    every: int | None = None
+
+    def __init__(self, minutes: float | None) -> None:
+        self._seconds = None if minutes is None else 60 * minutes
+        self._before = 0.0
+        self._began = time.monotonic()
+
+    def __call__(self, progress: Progress) -> bool:
+        """True when the time is over."""
+        return self._seconds is not None and self.elapsed() >= self._seconds
+
+    def elapsed(self) -> float:
+        """Seconds of training, over all sittings."""
+        return self._before + time.monotonic() - self._began
+
+    def state_dict(self) -> State:
+        """Seconds so far."""
+        return {"seconds": self.elapsed()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self._before = state["seconds"]
+        self._began = time.monotonic()

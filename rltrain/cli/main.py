@@ -1,0 +1,64 @@
+"""The command `rltrain`. Each verb has a file of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # small networks are slower on several threads
+
+import typer  # noqa: E402
+
+from rltrain.cli import check, evaluate, list_, render, schema, show, train  # noqa: E402
+
+app = typer.Typer(
+    name="rltrain",
+    help="Train reinforcement-learning agents from one YAML file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rltrain {version('rltrain')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    pass
+
+
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("render")(render.render)
+app.command("check")(check.check)
+app.command("show")(show.show)
+app.command("list")(list_.list_)
+app.command("schema")(schema.schema)
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one line on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        from rltrain.core import RltrainError
+        from rltrain.registry import UnknownComponent
+
+        if isinstance(error, RltrainError):
+            typer.echo(f"error: {error}" if error.exit_code != 2 else str(error), err=True)
+            sys.exit(error.exit_code)
+        if isinstance(error, UnknownComponent):
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        raise

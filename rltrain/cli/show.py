@@ -1,0 +1,28 @@
+"""`rltrain show`: a configuration with every default filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rltrain.cli.common import AsJson, Plugins, use_plugins
+
+
+def show(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run folder.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Print the resolved configuration of a file or a run."""
+    import json
+
+    from rltrain.config.load import dump, load, to_dict
+    from rltrain.rundir import resolve_run
+
+    use_plugins(plugin)
+    path = resolve_run(source) / "config.yaml" if source.is_dir() else source
+    config = load(path, overrides or []).config
+    typer.echo(json.dumps(to_dict(config), indent=2) if as_json else dump(config), nl=as_json)

@@ -1,0 +1,127 @@
+"""What rltrain wraps around every single environment: honest returns, and a snapshot of the open episode."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+
+from rltrain.core import Array, State
+
+MAX_LOGGED_ACTIONS = 1_000_000
+"""An open episode longer than this is begun anew on resume, so that memory stays bounded."""
+
+
+class RawReturn(gym.Wrapper[Any, Any, Any, Any]):
+    """Innermost: sums what the environment itself pays, before any wrapper scales or clips it."""
+
+    raw_return = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode at return 0."""
+        self.raw_return = 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Add the reward to the return."""
+        result = self.env.step(action)
+        self.raw_return += float(result[1])
+        return result
+
+
+class Episode(gym.Wrapper[Any, Any, Any, Any]):
+    """Outermost: reports finished episodes and can return to the middle of an open one.
+
+    At an episode's end `info` holds `episode_return` (undiscounted, unscaled), `episode_length` (agent
+    steps) and, where the environment tells, `episode_success`.
+
+    A snapshot is how the episode began (the seed, or the generator's state before the reset) and the
+    actions taken since. Restoring begins the episode again, repeats the actions, and compares the
+    observation that results with the one that was saved.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], raw: RawReturn, index: int) -> None:
+        super().__init__(env)
+        self._raw = raw
+        self._index = index
+        self._origin: State = {}
+        self._actions: list[Any] = []
+        self._length = 0
+        self._obs: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode and remember how it began."""
+        if seed is None:
+            self._origin = {"rng": self.env.unwrapped.np_random.bit_generator.state}
+        else:
+            self._origin = {"seed": int(seed)}
+        self._actions = []
+        self._length = 0
+        self._obs, info = self.env.reset(seed=seed, options=options)
+        return self._obs, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step and remember the action."""
+        if self._length < MAX_LOGGED_ACTIONS:
+            self._actions.append(action)
+        self._length += 1
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._obs = obs
+        if terminated or truncated:
+            success = info.get("is_success", info.get("success"))
+            info = dict(info, episode_return=self._raw.raw_return, episode_length=self._length)
+            if success is not None:
+                info["episode_success"] = bool(success)
+        return obs, reward, terminated, truncated, info
+
+    def running_return(self) -> float:
+        """Undiscounted return of the open episode so far."""
+        return self._raw.raw_return
+
+    def snapshot(self) -> State:
+        """State from which `restore` returns to this very step."""
+        actions = np.asarray(self._actions) if self._actions else np.zeros(0, np.int64)
+        return {
+            "origin": self._origin,
+            "actions": actions,
+            "length": self._length,
+            "obs": [np.asarray(part) for part in _parts(self._obs)],
+        }
+
+    def restore(self, snapshots: list[State]) -> tuple[Any, str | None]:
+        """Go back to this environment's snapshot. Returns the observation and, if it failed, the reason.
+
+        After a failure the environment stands at the beginning of a fresh episode.
+        """
+        state = snapshots[self._index]
+        if state["length"] != len(state["actions"]):
+            return self.reset()[0], f"the open episode was longer than {MAX_LOGGED_ACTIONS:,} steps"
+        origin = state["origin"]
+        if "seed" in origin:
+            obs, _ = self.reset(seed=origin["seed"])
+        else:
+            self.env.unwrapped.np_random.bit_generator.state = origin["rng"]
+            obs, _ = self.reset()
+        for action in state["actions"]:
+            obs, _, terminated, truncated, _ = self.step(action)
+            if terminated or truncated:
+                return self.reset()[0], "the environment does not repeat itself from the same seed"
+        saved, now = state["obs"], _parts(obs)
+        if len(saved) != len(now) or not all(map(_equal, saved, now)):
+            return self.reset()[0], "the environment does not repeat itself from the same seed"
+        return obs, None
+
+
+def _equal(saved: Array, now: Any) -> bool:
+    array = np.asarray(now)
+    return saved.shape == array.shape and saved.tobytes() == array.astype(saved.dtype).tobytes()
+
+
+def _parts(obs: Any) -> list[Any]:
+    """The arrays of an observation, whatever its space: one for a Box, several for a Dict or Tuple."""
+    if isinstance(obs, dict):
+        return [part for key in sorted(obs) for part in _parts(obs[key])]
+    if isinstance(obs, tuple):
+        return [part for item in obs for part in _parts(item)]
+    return [obs]

@@ -1,0 +1,128 @@
+"""Vector environments: made from settings, saved, restored, and shared between training and evaluation.
+
+Autoreset is disabled: `step` returns the true successor also at an episode's end, and the loop resets
+the finished environments with `reset(options={"reset_mask": done})`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+
+from rltrain.config.schema import EnvSettings
+from rltrain.core import Array, EnvSpec, State
+from rltrain.envs.episode import Episode, RawReturn
+from rltrain.registry import find
+
+
+class StatefulVectorWrapper(VectorWrapper):
+    """A wrapper around the whole vector whose state travels in the checkpoint, as a normaliser's does."""
+
+    name: str
+    training = True
+    """False in evaluation: the state is then used and never changed."""
+
+    def state_dict(self) -> State:
+        """Everything that changes while training."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+
+
+def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = None) -> gym.Env[Any, Any]:
+    """Make one environment with its wrappers. `index` is its place in the vector."""
+    raw = RawReturn(
+        gym.make(
+            settings.id,
+            max_episode_steps=settings.max_episode_steps,
+            disable_env_checker=True,
+            render_mode=render_mode,
+            **settings.kwargs,
+        )
+    )
+    env: gym.Env[Any, Any] = raw
+    for wrapper in settings.wrappers:
+        component = find("wrappers", wrapper.name)(wrapper)  # type: ignore[attr-defined]
+        if component.level == "env":
+            env = component.wrap(env)
+    return Episode(env, raw, index)
+
+
+def make_vector(settings: EnvSettings, num_envs: int | None = None, *, training: bool = True) -> VectorEnv:
+    """Make `num_envs` environments (the settings' number by default) that step together."""
+    count = num_envs or settings.num_envs
+    makers = [partial(make_env, settings, index) for index in range(count)]
+    envs: VectorEnv
+    if settings.vectorization == "async" and count > 1:
+        envs = AsyncVectorEnv(makers, shared_memory=True, autoreset_mode=AutoresetMode.DISABLED)
+    else:
+        envs = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    for wrapper in settings.wrappers:
+        component = find("wrappers", wrapper.name)(wrapper)  # type: ignore[attr-defined]
+        if component.level == "vector":
+            envs = component.wrap(envs)
+            envs.training = training
+    return envs
+
+
+def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
+    """What agents may know of these environments."""
+    spec = gym.spec(settings.id)
+    return EnvSpec(
+        id=settings.id,
+        observation_space=envs.single_observation_space,
+        action_space=envs.single_action_space,
+        num_envs=envs.num_envs,
+        max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
+        reward_threshold=spec.reward_threshold,
+    )
+
+
+def _stateful(envs: VectorEnv) -> Iterator[StatefulVectorWrapper]:
+    while isinstance(envs, VectorWrapper):
+        if isinstance(envs, StatefulVectorWrapper):
+            yield envs
+        envs = envs.env
+
+
+def wrapper_state(envs: VectorEnv) -> State:
+    """State of the wrappers around the vector, such as normalisation statistics."""
+    return {wrapper.name: wrapper.state_dict() for wrapper in _stateful(envs)}
+
+
+def load_wrapper_state(envs: VectorEnv, state: State) -> None:
+    """Restore `wrapper_state`."""
+    for wrapper in _stateful(envs):
+        wrapper.load_state_dict(state[wrapper.name])
+
+
+def snapshot(envs: VectorEnv) -> State:
+    """State of the wrappers and of the open episode of every environment."""
+    return {"wrappers": wrapper_state(envs), "episodes": list(envs.unwrapped.call("snapshot"))}
+
+
+def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> Array:
+    """Return to a snapshot, at which the loop saw `obs` (N, *obs_shape). Returns what it sees now.
+
+    An episode that cannot be repeated is begun anew, with a warning that names the environment.
+    """
+    envs.reset(seed=seeds)
+    results = envs.unwrapped.call("restore", state["episodes"])
+    load_wrapper_state(envs, state["wrappers"])
+    current = np.array(obs)
+    for index, (fresh, reason) in enumerate(results):
+        if reason is not None:
+            warnings.warn(
+                f"environment {index}: {reason}; its episode begins anew, so the run is not exactly "
+                "what it would have been without the interruption",
+                stacklevel=2,
+            )
+            current[index] = fresh
+    return current

@@ -1,0 +1,53 @@
+"""Turn continuous observations into a single number, for tabular agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.wrappers import DiscretizeObservation, TransformObservation
+from pydantic import Field, model_validator
+
+from rltrain.settings import Settings
+
+
+class Discretize:
+    """Each number of the observation falls into one of `bins` equal parts between `low` and `high`.
+
+    Gymnasium's `DiscretizeObservation` needs finite bounds; where the space has none, give them here.
+    """
+
+    class Config(Settings):
+        """Bins and bounds."""
+
+        bins: int | tuple[int, ...] = 10
+        """Parts per number of the observation."""
+        low: tuple[float, ...] | None = None
+        """Lower bounds; null takes the space's."""
+        high: tuple[float, ...] | None = None
+        """Upper bounds; null takes the space's."""
+
+        @model_validator(mode="after")
+        def _positive(self) -> Discretize.Config:
+            if any(b < 1 for b in (self.bins if isinstance(self.bins, tuple) else (self.bins,))):
+                raise ValueError("bins must be at least 1")
+            return self
+
+    level = "env"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """Return `env` with one `Discrete` observation. Raises ValueError where a bound is missing."""
+        space = env.observation_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ValueError(f"discretize needs a Box observation, not {space}")
+        low = np.asarray(self.config.low or space.low, space.dtype).reshape(space.shape)
+        high = np.asarray(self.config.high or space.high, space.dtype).reshape(space.shape)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ValueError("discretize needs finite bounds: set 'low' and 'high'")
+        bounded = gym.spaces.Box(low, high, dtype=space.dtype.type)
+        clipped = TransformObservation(env, lambda obs: np.clip(obs, low, high), bounded)
+        return DiscretizeObservation(clipped, bins=self.config.bins)

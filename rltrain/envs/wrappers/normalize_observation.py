@@ -1,0 +1,83 @@
+"""Shift and scale observations to mean 0 and variance 1, by statistics that travel in the checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from gymnasium.wrappers.utils import RunningMeanStd
+from pydantic import Field
+
+from rltrain.core import Array, State
+from rltrain.envs.vector import StatefulVectorWrapper
+from rltrain.settings import Settings
+
+
+class NormalizeObservation:
+    """The agent sees clip((obs - mean) / sqrt(variance + epsilon), -clip, clip).
+
+    Mean and variance run over all environments' observations, and stay frozen in evaluation.
+    """
+
+    class Config(Settings):
+        """Clipping."""
+
+        clip: float = Field(10.0, gt=0)
+        """Greatest absolute value."""
+        epsilon: float = Field(1e-8, gt=0)
+        """Keeps the division finite."""
+
+    level = "vector"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def wrap(self, envs: VectorEnv) -> VectorEnv:
+        """Return `envs`, normalised."""
+        return _Normalized(envs, self.config)
+
+
+class _Normalized(StatefulVectorWrapper):
+    name = "normalize_observation"
+
+    def __init__(self, envs: VectorEnv, config: NormalizeObservation.Config) -> None:
+        super().__init__(envs)
+        space = envs.single_observation_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ValueError(f"normalize_observation needs a Box observation, not {space}")
+        self._config = config
+        self._statistics = RunningMeanStd(shape=space.shape, dtype=np.float64)
+        bound = np.full(space.shape, config.clip, np.float32)
+        self.single_observation_space = gym.spaces.Box(-bound, bound, dtype=np.float32)
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, envs.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Normalise the first observations; only those of environments that were reset are counted."""
+        mask = None if options is None else options.get("reset_mask")
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self._normalize(obs, obs if mask is None else obs[mask]), info
+
+    def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Normalise the observations."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        return self._normalize(obs, obs), reward, terminated, truncated, info
+
+    def _normalize(self, obs: Array, counted: Array) -> Array:
+        if self.training:
+            self._statistics.update(np.asarray(counted, np.float64))
+        scale = np.sqrt(self._statistics.var + self._config.epsilon)
+        normal = (obs - self._statistics.mean) / scale
+        return np.clip(normal, -self._config.clip, self._config.clip).astype(np.float32)
+
+    def state_dict(self) -> State:
+        """Mean, variance and count."""
+        s = self._statistics
+        return {"mean": np.array(s.mean), "var": np.array(s.var), "count": float(s.count)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the statistics."""
+        self._statistics.mean = np.array(state["mean"])
+        self._statistics.var = np.array(state["var"])
+        self._statistics.count = state["count"]

@@ -1,0 +1,29 @@
+"""Multiply the reward that the agent learns from; the reported return stays unscaled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.wrappers import TransformReward
+
+from rltrain.settings import Settings
+
+
+class ScaleReward:
+    """The agent sees `scale * reward`."""
+
+    class Config(Settings):
+        """The factor."""
+
+        scale: float
+        """Factor on every reward."""
+
+    level = "env"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        """Return `env` with scaled rewards."""
+        return TransformReward(env, lambda reward: self.config.scale * float(reward))

@@ -1,0 +1,124 @@
+"""The loop of every textbook: act, step, observe, update; and the outer loop that cares for the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rltrain.core import Agent, Loop, Progress, RewardBonus, RltrainError, State, Transition
+from rltrain.envs.vector import restore, snapshot
+
+CHUNK_SECONDS = 0.2
+"""A signal or the live display waits at most about this long."""
+
+
+class EnvironmentFault(RltrainError):
+    """An environment returned something that no agent can learn from."""
+
+    exit_code = 65
+
+
+class EnvironmentLoop:
+    """Runs an agent in a vector of N environments, one vector step at a time."""
+
+    def __init__(
+        self, agent: Agent, envs: VectorEnv, *, bonuses: Sequence[RewardBonus] = (), seeds: list[int]
+    ) -> None:
+        self.steps = 0  # environment steps
+        self._agent = agent
+        self._envs = envs
+        self._bonuses = bonuses
+        self._seeds = seeds
+        self._obs = np.array(envs.reset(seed=seeds)[0])
+
+    def advance(self, steps: int) -> Progress:
+        """Take `steps` environment steps, rounded up to whole vector steps."""
+        agent, envs = self._agent, self._envs
+        progress = Progress(self.steps)
+        goal = self.steps + steps
+        while self.steps < goal:
+            action = agent.act(self._obs)
+            next_obs, reward, terminated, truncated, info = envs.step(action)
+            next_obs = np.array(next_obs)  # the vector environment may reuse its memory
+            reward = np.asarray(reward, np.float32)
+            if not np.isfinite(reward).all():
+                self._refuse_reward(reward)
+            transition = Transition(self._obs, action, reward, next_obs, terminated, truncated)
+            if self._bonuses:
+                bonus = sum(part.bonus(transition) for part in self._bonuses)
+                transition = transition._replace(reward=np.asarray(reward + bonus, np.float32))
+                progress.metrics["exploration/bonus"] = bonus
+            agent.observe(transition)
+            self.steps += envs.num_envs
+            progress.metrics.update(agent.update())
+            self._obs = next_obs
+            if (done := terminated | truncated).any():
+                self._count(progress, done, info)
+                first_obs, _ = envs.reset(options={"reset_mask": done})
+                self._obs = next_obs.copy()  # the agent may have kept next_obs
+                self._obs[done] = first_obs[done]
+        progress.steps = self.steps
+        return progress
+
+    def _refuse_reward(self, reward: np.ndarray) -> None:
+        index = int(np.flatnonzero(~np.isfinite(reward))[0])
+        raise EnvironmentFault(
+            f"environment {index} paid the reward {reward[index]} after {self.steps:,} steps: rewards must be finite"
+        )
+
+    @staticmethod
+    def _count(progress: Progress, done: np.ndarray, info: dict[str, np.ndarray]) -> None:
+        told = info.get("_episode_success")
+        for index in np.flatnonzero(done):
+            progress.returns.append(float(info["episode_return"][index]))
+            progress.lengths.append(int(info["episode_length"][index]))
+            if told is not None and told[index]:
+                progress.successes.append(bool(info["episode_success"][index]))
+
+    def state_dict(self) -> State:
+        """The step, what the agent saw last, and the open episode of every environment."""
+        return {"steps": self.steps, "obs": self._obs, "envs": snapshot(self._envs)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Return to the saved step, in the middle of the saved episodes."""
+        self.steps = state["steps"]
+        self._obs = restore(self._envs, state["envs"], state["obs"], seeds=self._seeds)
+
+
+class Callback(Protocol):
+    """Something that happens while training, at most every `every` environment steps."""
+
+    every: int | None
+    """Environment steps between calls that count; None for a callback that only listens."""
+
+    def __call__(self, progress: Progress) -> bool:
+        """Take in what happened. Returns True when training should stop."""
+
+
+def train(
+    loop: Loop,
+    total_steps: int,
+    callbacks: Sequence[Callback],
+    *,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> None:
+    """Advance `loop` to `total_steps`, pausing where a callback is due.
+
+    Where it pauses depends on the clock too, so that an interruption is answered within a fraction of
+    a second; this cannot change the run, since a loop goes on exactly where it paused.
+    """
+    intervals = [callback.every for callback in callbacks if callback.every is not None]
+    chunk = 1
+    while loop.steps < total_steps and not interrupted():
+        until_due = min((every - loop.steps % every for every in intervals), default=total_steps)
+        steps = min(until_due, total_steps - loop.steps, chunk)
+        began = time.perf_counter()
+        progress = loop.advance(steps)
+        seconds = max(time.perf_counter() - began, 1e-9)
+        chunk = max(1, min(2 * chunk, int(steps * CHUNK_SECONDS / seconds)))
+        if any([callback(progress) for callback in callbacks]):  # a list: every callback sees it
+            return

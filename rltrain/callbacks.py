@@ -31,6 +31,13 @@ class _Every:
         return True
 
 
+def number(value: Any) -> float:
+    """The number that a metric stands for."""
+    if callable(value):
+        value = value()
+    return float(value if isinstance(value, int | float) else value.mean())
+
+
 class LogProgress:
     """Writes returns, lengths and learning metrics every `every` environment steps.
 
@@ -75,7 +82,7 @@ class LogProgress:
             if success:
                 entry["rollout/success_rate"] = float(np.mean(success))
         entry["rollout/episodes"] = self._episodes
-        entry.update(ended.metrics)
+        entry.update({name: number(value) for name, value in ended.metrics.items()})
         now = time.monotonic()
         entry["time/steps_per_second"] = (step - (self._clock_step or 0)) / max(now - self._clock, 1e-9)
         self._clock, self._clock_step = now, step
@@ -84,10 +91,7 @@ class LogProgress:
     def state_dict(self) -> State:
         """Episodes counted, and those that wait for the next entry."""
         ended = self._ended
-        metrics = {
-            name: value if isinstance(value, int | float) else float(value.mean())
-            for name, value in ended.metrics.items()
-        }
+        metrics = {name: number(value) for name, value in ended.metrics.items()}
         return {
             "last": self._timer.last,
             "episodes": self._episodes,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Metrics: TypeAlias = dict[str, Any]
-"""Name -> number, or an array or tensor whose mean is meant; only the logger turns it into a number."""
+"""Name -> number; or an array or tensor, whose mean is meant; or a function that returns one of these.
+
+Only the log turns it into a number, so that a value nobody reads costs nothing.
+"""
 State: TypeAlias = dict[str, Any]
 """A tree of dicts and lists whose leaves are NumPy arrays, int, float, bool, str or None."""
 

@@ -83,11 +83,20 @@ def find(kind: Kind, name: str) -> Any:
     return component
 
 
+class _Named(Settings):
+    """Puts the name before all other settings."""
+
+    name: str
+
+
 @cache
 def _settings(component: type, name: str) -> type[Settings]:
     base: type[Settings] = component.Config  # type: ignore[attr-defined]
     fields: Any = {"name": (Literal[name], ...)}
-    return create_model(f"{component.__name__}Config", __base__=base, __doc__=base.__doc__, **fields)
+    model: type[Settings] = create_model(
+        f"{component.__name__}Config", __base__=(_Named, base), __doc__=base.__doc__, **fields
+    )
+    return model
 
 
 def settings_class(kind: Kind, name: str) -> type[Settings]:

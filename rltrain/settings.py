@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import types
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from rltrain.core import EnvSpec, Problem
 
 
 class Settings(BaseModel):
-    """Settings of one part. An unknown key, a wrong type or a number out of range is an error.
-
-    A component's settings class may define `problems(self, config, spec)`, yielding a `core.Problem`
-    for everything that is wrong with it in the company of the whole configuration and the environment.
-    """
+    """Settings of one part. An unknown key, a wrong type or a number out of range is an error."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -18,4 +23,66 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would take true for 1, "3" for 3 and 1 for true; a configuration means what it says."""
+        assert info.field_name is not None
+        _refuse(value, _scalars(cls, info.field_name))
+        return value
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What is wrong with these settings in the company of the whole configuration and the environment."""
+        return iter(())
+
+
+@cache
+def _scalars(cls: type[BaseModel], name: str) -> frozenset[type]:
+    field = cls.model_fields[name]
+    return frozenset(_leaves(field.annotation))
+
+
+def _leaves(annotation: Any) -> Iterator[type]:
+    """The plain types in an annotation; `object` stands for a type that checks itself."""
+    origin = get_origin(annotation)
+    if annotation in (bool, int, float, str, type(None)):
+        yield annotation
+    elif origin is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType, tuple, list):
+        for part in get_args(annotation):
+            if part is not Ellipsis:
+                yield from _leaves(part)
+    else:
+        yield object
+
+
+def _refuse(value: Any, allowed: frozenset[type]) -> None:
+    if isinstance(value, list | tuple):
+        for item in value:
+            _refuse(item, allowed)
+        return
+    numeric = bool(allowed & {int, float})
+    wanted = "a whole number" if float not in allowed else "a number"
+    if object in allowed:
+        return
+    if isinstance(value, bool) and bool not in allowed:
+        raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {str(value).lower()}")
+    if isinstance(value, str) and str not in allowed:
+        raise PydanticCustomError("as_written", "expected {wanted}, got '{value}'", {"wanted": _wanted(allowed), "value": value})
+    if isinstance(value, int | float) and not isinstance(value, bool) and not numeric:
+        raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {value}")
+    if isinstance(value, float) and float not in allowed and not value.is_integer():
+        raise PydanticCustomError("as_written", f"expected {wanted}, got {value}")
+
+
+def _wanted(allowed: frozenset[type]) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    kinds = [word for kind, word in words.items() if kind in allowed]
+    if float in allowed and int in allowed:
+        kinds.remove(words[int])
+    return " or ".join(kinds)

@@ -95,8 +95,7 @@ class Display:
         latest = self._run.log.latest if self._run is not None else {}
         for label, name in (("loss", "train/loss"), ("epsilon", "exploration/epsilon")):
             if name in latest:
-                value = latest[name]
-                parts.append(f"{label} {float(value if isinstance(value, int | float) else value.mean()):.3g}")
+                parts.append(f"{label} {latest[name]:.3g}")
         if self._run is not None and self._run.evaluate.latest is not None:
             parts.append(f"eval {self._run.evaluate.latest['return_mean']:.1f}")
         return ", ".join(parts)

@@ -1,0 +1,258 @@
+"""Deep Q-network, with double, dueling and n-step learning as settings.
+
+Q-learning with a neural network, made stable by experience replay and a target network that is
+copied now and then.
+
+    y = r + gamma max_a' Q_target(s', a')            (0 beyond a terminal state, not beyond a time limit)
+    minimise  l(Q(s, a) - y)  over a batch from replay
+
+Sources: Mnih et al. 2015, https://doi.org/10.1038/nature14236; double: van Hasselt et al. 2016,
+https://arxiv.org/abs/1509.06461; dueling: Wang et al. 2016, https://arxiv.org/abs/1511.06581;
+n-step: Sutton 1988, as used in https://arxiv.org/abs/1710.02298.
+
+Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden
+layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; mse is (Q - y)^2 / 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from pydantic import Field, model_validator
+
+from rltrain import losses
+from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, RltrainError, State, Transition
+from rltrain.lazy import lazy_module
+from rltrain.losses import LossKind
+from rltrain.networks import Activation, load_network_state, mlp, network_state, resolve_device
+from rltrain.optimizers import Adam, clip_gradient
+from rltrain.replay import ReplayBuffer, memory_problem
+from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+
+
+class Diverged(RltrainError):
+    """The gradient is not finite; the network was left as it was before it."""
+
+    exit_code = 65
+
+
+class DQNSettings(Settings):
+    """Settings of the deep Q-network; steps are environment steps, summed over all environments."""
+
+    learning_rate: ScheduleSetting = Constant(value=1e-4)
+    """A number, or a schedule of environment steps."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: Activation = "relu"
+    batch_size: int = Field(32, ge=1)
+    """Transitions per gradient step."""
+    buffer_size: int = Field(100_000, ge=1)
+    """Transitions kept for replay."""
+    learning_starts: int = Field(100, ge=0)
+    """Steps before the first gradient step."""
+    gamma: float = Field(0.99, ge=0, le=1)
+    """Discount per step."""
+    n_step: int = Field(1, ge=1, le=1_000)
+    """Rewards summed before the value of the state reached is trusted."""
+    train_freq: int = Field(4, ge=1)
+    """Steps between blocks of gradient steps."""
+    gradient_steps: int = Field(1, ge=-1)
+    """Gradient steps per block; -1 for as many as steps were taken since the last block."""
+    target_update_interval: int = Field(10_000, ge=1)
+    """Steps between updates of the target network, which happen before a block of gradient steps."""
+    tau: float = Field(1.0, gt=0, le=1)
+    """Share of the network in a target update: target = tau * network + (1 - tau) * target."""
+    double: bool = False
+    """Choose a' by the network and value it by the target network."""
+    dueling: bool = False
+    """Learn V(s) and advantages apart."""
+    loss: LossKind = "huber"
+    max_grad_norm: float | None = Field(10.0, gt=0)
+    """Greatest norm of the whole gradient; null for no clipping."""
+    adam_eps: float = Field(1e-8, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DQNSettings:
+        if self.batch_size > self.buffer_size:
+            raise ValueError(f"batch_size {self.batch_size:,} is larger than buffer_size {self.buffer_size:,}")
+        if self.gradient_steps == 0:
+            raise ValueError("gradient_steps 0 would never learn: use 1 or more, or -1")
+        if self.learning_rate.bounds[0] < 0:
+            raise ValueError("learning_rate must not be negative")
+        if any(size < 1 for size in self.hidden_sizes):
+            raise ValueError("hidden_sizes must all be at least 1")
+        return self
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What does not fit the environment, the run's length or the machine."""
+        if not isinstance(spec.action_space, gym.spaces.Discrete):
+            yield Problem("agent.name", f"dqn needs Discrete actions, {spec.id} has {spec.action_space}")
+            return
+        space = spec.observation_space
+        if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+            yield Problem("agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten")
+            return
+        if isinstance(space, gym.spaces.Box) and len(space.shape) != 1:
+            yield Problem("agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten")
+        if self.learning_starts >= config.train.total_steps:
+            yield Problem(
+                "agent.learning_starts",
+                f"{self.learning_starts:,} steps of warm-up leave nothing of {config.train.total_steps:,} total steps",
+            )
+        if problem := memory_problem(self.buffer_size, spec):
+            yield Problem("agent.buffer_size", problem)
+
+
+class DQN:
+    """Off-policy value learning for discrete actions from replayed experience."""
+
+    Config = DQNSettings
+    explores_with = "selector"
+
+    def __init__(
+        self,
+        config: DQNSettings,
+        spec: EnvSpec,
+        *,
+        exploration: ActionSelector,
+        rng: np.random.Generator,
+        device: str,
+    ) -> None:
+        torch.set_num_threads(1)  # more threads are slower for networks of this size
+        init_rng, replay_rng, self._rng = rng.spawn(3)
+        device = resolve_device(device)
+        self._config = config
+        self._exploration = exploration
+        self._one_hot = int(spec.observation_space.n) if isinstance(spec.observation_space, gym.spaces.Discrete) else 0
+        self._first_state = int(spec.observation_space.start) if self._one_hot else 0
+        assert isinstance(spec.action_space, gym.spaces.Discrete)
+        actions = int(spec.action_space.n)
+        self._first_action = int(spec.action_space.start)
+        inputs = self._one_hot or int(np.prod(spec.observation_space.shape or ()))
+        sizes = (inputs, *config.hidden_sizes, actions + config.dueling)
+        self.q_network = mlp(sizes, config.activation, init_rng, device)
+        self.target_network = mlp(sizes, config.activation, init_rng, device)
+        self.target_network.parameters.copy_(self.q_network.parameters)
+        self.optimizer = Adam(self.q_network.parameters, eps=config.adam_eps)
+        self.replay = ReplayBuffer(
+            config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, device=device, rng=replay_rng
+        )
+        self._head = _dueling_head(actions, device) if config.dueling else None
+        self._steps = 0  # environment steps observed
+        self._trained_at = 0  # environment step of the last block of gradient steps
+        self._synced_at = 0  # environment step of the last target update
+
+    def act(self, obs: Array, *, explore: bool = True) -> Array:
+        """Actions (N,) for observations (N, *obs_shape)."""
+        q = self.q_network.infer(self._inputs(obs))
+        if self._head is not None:
+            q = q @ self._head.cpu().numpy()
+        if not explore:
+            return q.argmax(axis=1) + self._first_action
+        return self._exploration.select(ActionValues(q), self._steps, self._rng) + self._first_action
+
+    def _inputs(self, obs: Array) -> Array:
+        if self._one_hot:
+            return np.eye(self._one_hot, dtype=np.float32)[obs - self._first_state]
+        return np.asarray(obs, np.float32)
+
+    def observe(self, transition: Transition) -> None:
+        """Store the step for replay."""
+        self.replay.add(transition)
+        self._steps += len(transition.reward)
+
+    def update(self) -> Metrics:
+        """A block of gradient steps when `train_freq` steps have passed since the last."""
+        config, since = self._config, self._steps - self._trained_at
+        if since < config.train_freq or self._steps < config.learning_starts or not len(self.replay):
+            return {}
+        self._trained_at = self._steps
+        interval = config.target_update_interval
+        if self._steps // interval > self._synced_at // interval:
+            self._synced_at = self._steps
+            self.target_network.parameters.lerp_(self.q_network.parameters, config.tau)
+        learning_rate = config.learning_rate(self._steps)
+        count = since if config.gradient_steps == -1 else config.gradient_steps
+        for _ in range(count - 1):
+            self._gradient_step(learning_rate)
+        q, action, target, weight, td_error = self._gradient_step(learning_rate)
+        return {
+            "train/loss": lambda: losses.q_learning_loss(q, action, target, weight, config.loss),
+            "train/q_value": q,
+            "train/td_error": td_error.abs,
+            "train/learning_rate": learning_rate,
+            **self._exploration.metrics(self._steps),
+        }
+
+    def _gradient_step(self, learning_rate: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """One step of Adam; returns what the loss was made of: q, action, target, weight and TD error."""
+        config = self._config
+        batch = self.replay.sample(config.batch_size)
+        obs, next_obs = self._tensor(batch.obs), self._tensor(batch.next_obs)
+        next_q = self._q(self.target_network.evaluate(next_obs))
+        if config.double:
+            next_value = losses.double_value(self._q(self.q_network.evaluate(next_obs)), next_q)
+        else:
+            next_value = losses.greedy_value(next_q)
+        target = losses.td_target(batch.reward, batch.discount, next_value)
+        q = self._q(self.q_network.forward(obs))
+        action = batch.action - self._first_action if self._first_action else batch.action
+        grad, td_error = losses.q_learning_gradient(q, action, target, batch.weight, config.loss)
+        self.q_network.backward(grad if self._head is None else grad @ self._head.t())
+        norm = clip_gradient(self.q_network.gradient, config.max_grad_norm)
+        if not np.isfinite(norm):
+            raise Diverged(f"the gradient is not finite at step {self._steps:,}: lower agent.learning_rate")
+        self.optimizer.step(self.q_network.gradient, learning_rate)
+        return q, action, target, batch.weight, td_error
+
+    def _tensor(self, obs: Tensor) -> Tensor:
+        if self._one_hot:
+            return torch.nn.functional.one_hot(obs - self._first_state, self._one_hot).float()
+        return obs.float()
+
+    def _q(self, outputs: Tensor) -> Tensor:
+        return outputs if self._head is None else outputs @ self._head
+
+    def state_dict(self) -> State:
+        """Networks, optimiser, replay, counters and generators."""
+        return {
+            "q_network": network_state(self.q_network),
+            "target_network": network_state(self.target_network),
+            "optimizer": self.optimizer.state_dict(),
+            "replay": self.replay.state_dict(),
+            "exploration": self._exploration.state_dict(),
+            "rng": self._rng.bit_generator.state,
+            "steps": self._steps,
+            "trained_at": self._trained_at,
+            "synced_at": self._synced_at,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        load_network_state(self.q_network, state["q_network"])
+        load_network_state(self.target_network, state["target_network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self._exploration.load_state_dict(state["exploration"])
+        self._rng.bit_generator.state = state["rng"]
+        self._steps = state["steps"]
+        self._trained_at = state["trained_at"]
+        self._synced_at = state["synced_at"]
+
+
+def _dueling_head(actions: int, device: str) -> Tensor:
+    """Matrix (1 + A, A) of the linear map [V, A_1 ... A_n] -> Q = V + A - mean A."""
+    head = torch.full((actions + 1, actions), -1.0 / actions, device=device)
+    head[0] = 1.0
+    head[1:] += torch.eye(actions, device=device)
+    return head

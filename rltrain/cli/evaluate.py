@@ -1,0 +1,52 @@
+"""`rltrain eval`: how good is what was learnt?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rltrain.cli.common import AsJson, Plugins, use_plugins
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder or checkpoint folder.")],
+    episodes: Annotated[int, typer.Option(min=1, max=100_000, help="Greedy episodes.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the list of environment seeds.")] = 0,
+    checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Evaluate the greedy policy on a fixed list of seeds: equal arguments give equal digits."""
+    import json
+
+    from rltrain.saved import SavedPolicy
+
+    use_plugins(plugin)
+    with SavedPolicy.open(run, checkpoint) as policy:
+        report = policy.evaluate(episodes, seed)
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    interval = report["return_ci95"]
+    lines = [
+        f"{report['agent']} on {report['env']}, step {report['checkpoint_step']:,}, "
+        f"{report['episodes']} greedy episodes (seed {report['seed']}, at most "
+        f"{report['max_episode_steps']:,} steps each)",
+        f"  return        {report['return_mean']:.2f}"
+        + (f"  95 % interval [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "  (1 episode: no interval)"),
+        f"  spread        std {report['return_std']:.2f}, min {report['return_min']:.2f}, "
+        f"max {report['return_max']:.2f}, IQM {report['return_iqm']:.2f}",
+        f"  length        {report['length_mean']:.1f} steps",
+    ]
+    if report["success_rate"] is not None:
+        lines.append(f"  success rate  {report['success_rate']:.1%}  ({report['success_definition']})")
+    if report["capped_episodes"]:
+        lines.append(f"  cut short     {report['capped_episodes']} episodes reached the cap")
+    lines.append(f"  random policy {report['random_return_mean']:.2f} on the same seeds")
+    typer.echo("\n".join(lines))

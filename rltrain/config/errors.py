@@ -1,0 +1,133 @@
+"""Pydantic's findings in the words of the user's file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from rltrain.config.reader import Path
+
+
+def explain_error(model: type[BaseModel], data: Any, detail: Mapping[str, Any]) -> tuple[Path, str]:
+    """The path of an error in the file, and what to tell the user about it."""
+    path, missing = _path(data, detail["loc"])
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
+    name = dotted(path)
+    if kind == "extra_forbidden":
+        known = _keys(model, path[:-1], data)
+        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+        hint = f", did you mean '{near[0]}'?" if near else f" (known: {', '.join(sorted(known))})"
+        return path, f"{name}: unknown key{hint}"
+    if kind == "missing":
+        key = missing or str(detail["loc"][-1])
+        return path, f"{dotted((*path, key))}: missing"
+    if kind == "union_tag_invalid":
+        near = difflib.get_close_matches(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1)
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        return path, f"{name}: unknown schedule '{context['tag']}'{hint} (known: {context['expected_tags']})"
+    return path, f"{name}: {_sentence(kind, context, value, str(detail['msg']))}"
+
+
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -> str:
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"must be {words} {context[key]:,}, got {_shown(value)}"
+    if kind == "value_error":
+        return str(context.get("error", message))
+    if kind == "as_written":
+        return message
+    if kind == "literal_error":
+        near = difflib.get_close_matches(str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), n=1)
+        hint = f", did you mean '{near[0]}'?" if near else ""
+        return f"expected {context['expected']}, got {_shown(value)}{hint}"
+    if kind == "finite_number":
+        return f"expected a finite number, got {_shown(value)}"
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "text",
+        "tuple": "a list",
+        "list": "a list",
+        "dict": "a block of key: value",
+        "model": "a block of key: value",
+    }
+    for start, word in words.items():
+        if kind.startswith(start):
+            return f"expected {word}, got {_shown(value)}"
+    return f"{message[:1].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, dict):
+        return "a block"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return f"'{value}'" if isinstance(value, str) else f"{value}"
+
+
+def _path(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, str | None]:
+    """The part of `loc` that stands in the data: union tags in between do not."""
+    path: Path = ()
+    for step in loc:
+        inside = isinstance(data, dict) and step in data
+        if inside or (isinstance(data, list | tuple) and isinstance(step, int) and step < len(data)):
+            data = data[step]
+            path = (*path, step)
+    last = loc[-1] if loc else None
+    return path, last if isinstance(last, str) and (not path or path[-1] != last) else None
+
+
+def _keys(model: Any, path: Path, data: Any) -> list[str]:
+    """The keys that the block at `path` may have."""
+    candidates: list[Any] = [model]
+    for step in path:
+        data = data[step] if isinstance(data, dict | list) else None
+        if isinstance(step, int):  # the types of a list stand in its order
+            candidates = candidates[step : step + 1]
+        else:
+            candidates = [kind for candidate in candidates for kind in _below(candidate, step)]
+    return [
+        field.alias or name
+        for kind in candidates
+        if _matches(kind, data)
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def _matches(kind: Any, data: Any) -> bool:
+    """Among several schedules, the one whose name the block gives."""
+    tag = kind.model_fields.get("schedule")
+    return tag is None or not isinstance(data, dict) or data.get("schedule") in get_args(tag.annotation)
+
+
+def _below(kind: Any, step: str) -> Iterator[Any]:
+    for name, field in kind.model_fields.items():
+        if step in (name, field.alias):
+            yield from _models(field.annotation)
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def dotted(path: Path) -> str:
+    """("bonuses", 0, "scale") -> `bonuses[0].scale`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")

@@ -1,0 +1,67 @@
+"""Losses of value-based agents: pure functions of tensors, in the papers' order.
+
+Legend: B batch, A actions. Beside the loss stands its gradient with respect to the action values in
+closed form; a test holds it to autograd.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rltrain.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+
+LossKind = Literal["huber", "mse"]
+
+
+def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
+    """y = r + discount * V(s'), all (B,). `discount` is 0 where the task ended.
+
+    Source: Sutton and Barto 2018, equation 6.1 ff.
+    """
+    return torch.addcmul(reward, discount, next_value)
+
+
+def greedy_value(next_q: Tensor) -> Tensor:
+    """V(s') = max_a Q_target(s', a): (B, A) -> (B,). Source: Mnih et al. 2015, algorithm 1."""
+    return next_q.amax(1)
+
+
+def double_value(next_q_online: Tensor, next_q_target: Tensor) -> Tensor:
+    """V(s') = Q_target(s', argmax_a Q_online(s', a)): two (B, A) -> (B,).
+
+    Source: van Hasselt et al. 2016, equation 4. https://arxiv.org/abs/1509.06461
+    """
+    return next_q_target.gather(1, next_q_online.argmax(1, keepdim=True)).squeeze(1)
+
+
+def q_learning_loss(q: Tensor, action: Tensor, target: Tensor, weight: Tensor, kind: LossKind) -> Tensor:
+    """Mean over the batch of weight * l(Q(s, a) - y), a scalar.
+
+    l is the Huber function (x^2/2 for |x| <= 1, else |x| - 1/2) or x^2 / 2.
+    `q` (B, A), `action` (B,) int64, `target` and `weight` (B,); no gradient flows into the target.
+    """
+    taken = q.gather(1, action.unsqueeze(1)).squeeze(1)
+    error = taken - target.detach()
+    absolute = error.abs()
+    huber = torch.where(absolute <= 1, 0.5 * error**2, absolute - 0.5)
+    return (weight * (huber if kind == "huber" else 0.5 * error**2)).mean()
+
+
+def q_learning_gradient(
+    q: Tensor, action: Tensor, target: Tensor, weight: Tensor, kind: LossKind
+) -> tuple[Tensor, Tensor]:
+    """Gradient of `q_learning_loss` with respect to q (B, A), and the TD errors y - Q(s, a) (B,).
+
+    dL/dQ(s, a) = weight / B * clip(Q(s, a) - y, -1, 1) at the action taken (unclipped for mse), else 0.
+    """
+    column = action.unsqueeze(1)
+    error = target - q.gather(1, column).squeeze(1)
+    slope = error.clamp(-1, 1) if kind == "huber" else error
+    grad = torch.zeros_like(q).scatter_(1, column, (slope * weight).mul_(-1 / len(q)).unsqueeze(1))
+    return grad, error

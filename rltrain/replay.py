@@ -1,0 +1,222 @@
+"""Experience replay: what happened, kept in a ring and drawn uniformly, with n-step returns inside.
+
+Source: Lin 1992; Mnih et al. 2015. Legend: N environments, B batch, M capacity, n steps.
+
+Rows are finished when they are stored: an n-step row holds r_t + gamma r_(t+1) + ... , the discount
+gamma**(actual n), or 0 where the task ended, and the observation that many steps later. At an
+episode's end every open row is finished early, so no row ever crosses an episode, and a sample is a
+plain gather.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
+from rltrain.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_module("torch")
+
+MEMORY_SHARE = 0.8
+"""Of the memory that is free, a buffer may take this much."""
+
+
+class ReplayError(RltrainError):
+    """The buffer cannot hold what it was given."""
+
+    exit_code = 65
+
+
+def stored_dtype(space: gym.Space[Any]) -> np.dtype[Any]:
+    """Integers and bytes as they are, floats as float32."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.dtype(np.int64)
+    dtype = np.dtype(space.dtype or np.float32)
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
+
+
+def required_bytes(capacity: int, spec: EnvSpec) -> int:
+    """Bytes that a buffer of `capacity` transitions takes, known before it is made."""
+    obs = int(np.prod(spec.observation_space.shape or ())) * stored_dtype(spec.observation_space).itemsize
+    action = int(np.prod(spec.action_space.shape or ())) * stored_dtype(spec.action_space).itemsize
+    return capacity * (2 * obs + action + 8)  # reward and discount: 4 bytes each
+
+
+def available_bytes() -> int:
+    """Memory that programs can still take."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def memory_problem(capacity: int, spec: EnvSpec) -> str | None:
+    """Why a buffer of this capacity is refused, or None."""
+    need, free = required_bytes(capacity, spec), available_bytes()
+    if need <= MEMORY_SHARE * free:
+        return None
+    return (
+        f"a buffer of {capacity:,} transitions takes {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: "
+        f"at most {int(MEMORY_SHARE * free / (need / capacity)):,} fit"
+    )
+
+
+class ReplayBuffer:
+    """A ring of `capacity` transitions. `sample` draws uniformly with replacement."""
+
+    def __init__(
+        self,
+        capacity: int,
+        spec: EnvSpec,
+        *,
+        gamma: float,
+        n_step: int = 1,
+        device: str = "cpu",
+        rng: np.random.Generator,
+    ) -> None:
+        if problem := memory_problem(capacity, spec):
+            raise ReplayError(problem)
+        shape = tuple(spec.observation_space.shape or ())
+        dtype = stored_dtype(spec.observation_space)
+        self._capacity = capacity
+        self._device = device
+        self._rng = rng
+        self._columns: dict[str, Array] = {
+            "obs": np.zeros((capacity, *shape), dtype),
+            "action": np.zeros((capacity, *(spec.action_space.shape or ())), stored_dtype(spec.action_space)),
+            "reward": np.zeros(capacity, np.float32),
+            "discount": np.zeros(capacity, np.float32),
+            "next_obs": np.zeros((capacity, *shape), dtype),
+        }
+        self._position = 0
+        self._size = 0
+        self._gamma = gamma
+        self._windows = [_Window(n_step, gamma) for _ in range(spec.num_envs)]
+        self._n_step = n_step
+        self._batches: dict[int, tuple[dict[str, Array], Batch]] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, transition: Transition) -> None:
+        """Store one step of N environments. Raises ReplayError for an observation that is not finite."""
+        obs, next_obs = self._cast(transition.obs), self._cast(transition.next_obs)
+        if self._n_step == 1:
+            discount = np.where(transition.terminated, 0.0, self._gamma)
+            for i in range(len(obs)):
+                self._store(obs[i], transition.action[i], transition.reward[i], discount[i], next_obs[i])
+            return
+        for i, window in enumerate(self._windows):
+            terminated = bool(transition.terminated[i])
+            over = terminated or bool(transition.truncated[i])
+            window.push(obs[i], transition.action[i], float(transition.reward[i]))
+            for first_obs, action, reward, discount in window.finished(over):
+                self._store(first_obs, action, reward, 0.0 if terminated else discount, next_obs[i])
+
+    def _cast(self, obs: Array) -> Array:
+        dtype = self._columns["obs"].dtype
+        if obs.dtype != dtype:
+            with np.errstate(over="ignore"):
+                obs = obs.astype(dtype)
+        if dtype.kind == "f" and not np.isfinite(obs).all():
+            index = int(np.flatnonzero(~np.isfinite(obs.reshape(len(obs), -1)).all(axis=1))[0])
+            raise ReplayError(f"environment {index}: an observation is not finite in float32: {obs[index]}")
+        return obs
+
+    def _store(self, obs: Array, action: Array, reward: float, discount: float, next_obs: Array) -> None:
+        columns, at = self._columns, self._position
+        columns["obs"][at] = obs
+        columns["action"][at] = action
+        columns["reward"][at] = reward
+        columns["discount"][at] = discount
+        columns["next_obs"][at] = next_obs
+        self._position = (at + 1) % self._capacity
+        self._size = min(self._size + 1, self._capacity)
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw `batch_size` rows. On a CPU the batch's memory is used again by the next call."""
+        indices = self._rng.integers(0, self._size, batch_size)
+        arrays, batch = self._batches.get(batch_size) or self._make_batch(batch_size)
+        for name, column in self._columns.items():
+            np.take(column, indices, axis=0, out=arrays[name], mode="clip")
+        if self._device != "cpu":
+            moved = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
+            return batch._replace(**moved, indices=indices)
+        return batch._replace(indices=indices)
+
+    def _make_batch(self, batch_size: int) -> tuple[dict[str, Array], Batch]:
+        arrays = {
+            name: np.empty((batch_size, *column.shape[1:]), column.dtype) for name, column in self._columns.items()
+        }
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch = Batch(**tensors, weight=torch.ones(batch_size, device=self._device), indices=None)
+        self._batches[batch_size] = arrays, batch
+        return arrays, batch
+
+    def state_dict(self) -> State:
+        """The filled part of the ring, the open n-step rows and the generator."""
+        return {
+            "columns": {name: column[: self._size].copy() for name, column in self._columns.items()},
+            "position": self._position,
+            "windows": [window.state_dict() for window in self._windows],
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self._size = len(state["columns"]["reward"])
+        for name, column in self._columns.items():
+            column[: self._size] = state["columns"][name]
+        self._position = state["position"]
+        for window, saved in zip(self._windows, state["windows"], strict=True):
+            window.load_state_dict(saved)
+        self._rng.bit_generator.state = state["rng"]
+
+
+class _Window:
+    """The rows of one environment that still wait for rewards, at most n of them, oldest first."""
+
+    def __init__(self, n_step: int, gamma: float) -> None:
+        self._n_step = n_step
+        self._powers = [gamma**k for k in range(n_step + 1)]
+        self._rows: list[tuple[Array, Any]] = []  # (obs, action)
+        self._rewards: list[float] = []
+
+    def push(self, obs: Array, action: Any, reward: float) -> None:
+        """Begin a row with this step."""
+        self._rows.append((obs, action))
+        self._rewards.append(reward)
+
+    def finished(self, over: bool) -> list[tuple[Array, Any, float, float]]:
+        """Take out the rows that are complete: the oldest when there are n, all at an episode's end."""
+        done = []
+        while self._rows and (over or len(self._rows) == self._n_step):
+            obs, action = self._rows.pop(0)
+            value = sum(power * reward for power, reward in zip(self._powers, self._rewards, strict=False))
+            done.append((obs, action, value, self._powers[len(self._rewards)]))
+            self._rewards.pop(0)
+        return done
+
+    def state_dict(self) -> State:
+        """The open rows."""
+        return {
+            "obs": [np.array(obs) for obs, _ in self._rows],
+            "action": [np.array(action) for _, action in self._rows],
+            "reward": list(self._rewards),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the open rows."""
+        self._rows = list(zip(state["obs"], state["action"], strict=True))
+        self._rewards = list(state["reward"])

@@ -1,0 +1,92 @@
+"""A trained policy, opened from its run folder or checkpoint, to be evaluated or shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from rltrain import checkpoint
+from rltrain.config.load import from_dict
+from rltrain.config.schema import Config
+from rltrain.core import Array, ConfigError, EnvSpec, State
+from rltrain.envs.vector import describe, load_wrapper_state, make_vector
+from rltrain.evaluation import run_episodes, summarise
+from rltrain.experiment import MAX_EVAL_ENVS, Evaluator, build_agent, problems
+from rltrain.rundir import resolve_run
+from rltrain.seeding import Stream, env_seeds, generator
+
+
+class SavedPolicy:
+    """The greedy policy of one checkpoint."""
+
+    def __init__(self, path: Path, saved: checkpoint.Checkpoint, config: Config, spec: EnvSpec) -> None:
+        self.path = path
+        self.step = saved.step
+        self.config = config
+        self.spec = spec
+        self.wrappers: State = saved.state["loop"]["envs"]["wrappers"]
+        self.agent = build_agent(config, spec)
+        self.agent.load_state_dict(saved.state["agent"])
+        self.evaluator = Evaluator(config, spec, self.agent)
+
+    @classmethod
+    def open(cls, run: Path, which: str = "last") -> SavedPolicy:
+        """Open a run's checkpoint: `last`, `best`, or a step; or the very checkpoint that `run` is.
+
+        Raises CheckpointError where there is none, ConfigError where a part that it needs is missing.
+        """
+        path = resolve_run(run)
+        if (path / "manifest.json").is_file():
+            saved = checkpoint.load(path)
+        else:
+            if which not in ("last", "best") and not which.isdigit():
+                raise ConfigError(f"--checkpoint: expected last, best or a step, got '{which}'")
+            saved = checkpoint.load(
+                checkpoint.find(path / "checkpoints", int(which) if which.isdigit() else which)  # type: ignore[arg-type]
+            )
+        loaded = from_dict(saved.config, source=str(saved.path))
+        if found := problems(loaded.config):
+            raise ConfigError(*loaded.explain(found))
+        envs = make_vector(loaded.config.env, 1)
+        spec = describe(loaded.config.env, envs)
+        envs.close()
+        spec = EnvSpec(**{**spec.__dict__, "num_envs": loaded.config.env.num_envs})
+        return cls(path, saved, loaded.config, spec)
+
+    def __enter__(self) -> SavedPolicy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.evaluator.close()
+
+    def evaluate(self, episodes: int, seed: int) -> dict[str, Any]:
+        """Greedy episodes on a fixed list of seeds, and a random policy on the same for scale."""
+        seeds = env_seeds(seed, Stream.REPORT_EVAL, episodes)
+        return {
+            "run": str(self.path),
+            "checkpoint_step": self.step,
+            "env": self.config.env.id,
+            "agent": self.config.agent.name,  # type: ignore[attr-defined]
+            "episodes": episodes,
+            "seed": seed,
+            **self.evaluator(seeds, self.wrappers),
+            "random_return_mean": self._random_return(seeds, seed),
+        }
+
+    def _random_return(self, seeds: list[int], seed: int) -> float:
+        envs = make_vector(self.config.env, min(len(seeds), MAX_EVAL_ENVS), training=False)
+        load_wrapper_state(envs, self.wrappers)
+        envs.action_space.seed(int(generator(seed, Stream.RANDOM_POLICY).integers(2**31)))
+
+        def policy(obs: Array) -> Array:
+            return np.asarray(envs.action_space.sample())
+
+        protocol = self.evaluator.protocol
+        episodes = run_episodes(policy, envs, seeds, protocol.max_episode_steps)
+        envs.close()
+        return float(summarise(episodes, protocol)["return_mean"])

@@ -14,14 +14,14 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
-from rltrain.callbacks import Callback, Evaluate, LogProgress, SaveCheckpoints, StopAfter
+from rltrain.callbacks import Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
 from rltrain.core import Agent, EnvSpec, Problem, State
 from rltrain.envs.vector import describe, load_wrapper_state, make_env, make_vector, wrapper_state
 from rltrain.evaluation import EvalProtocol, run_episodes, summarise
 from rltrain.logger import RunLogger
-from rltrain.loop import EnvironmentLoop, train
+from rltrain.loop import Callback, EnvironmentLoop, train
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator

@@ -1,0 +1,54 @@
+# Everything a checkout needs. `make help` lists the targets.
+PY ?= python3
+VENV ?= .venv
+EXTRAS ?= dev
+CONFIG ?= configs/dqn_cartpole.yaml
+# On a Linux machine without an NVIDIA card: make setup TORCH_INDEX=<the PyTorch CPU wheel index>
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ok
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow check bench format lint types docs clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install rltrain and its tools into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PY) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+train: $(STAMP) ## train DQN on CartPole (CONFIG=... for another)
+	$(BIN)/rltrain train $(CONFIG)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP) ## run the learning and endurance tests
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+check: lint types ## format check, lint and types
+
+lint: $(STAMP) ## lint, and check the format
+	$(BIN)/ruff check rltrain tests benchmarks
+	$(BIN)/ruff format --check rltrain tests benchmarks
+
+types: $(STAMP) ## check the types
+	$(BIN)/mypy
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix rltrain tests benchmarks
+	$(BIN)/ruff format rltrain tests benchmarks
+
+bench: $(STAMP) ## measure speed and learning, see benchmarks/README.md
+	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP) ## build the documentation into docs/_build
+	$(BIN)/python -m pip install --quiet -c constraints.txt sphinx furo myst-parser
+	$(BIN)/python -m sphinx -q -b html docs docs/_build
+
+clean: ## remove what was built; runs/ stays
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -107,9 +107,7 @@ class LogProgress:
         self._clock_step = None
         self._clock = time.monotonic()
         self._episodes = state["episodes"]
-        self._ended = Progress(
-            state["last"], state["returns"], state["lengths"], state["successes"], state["metrics"]
-        )
+        self._ended = Progress(state["last"], state["returns"], state["lengths"], state["successes"], state["metrics"])
 
 
 class Evaluate:

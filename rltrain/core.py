@@ -112,6 +112,9 @@ class Agent(Protocol):
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Choose actions (N, *action_shape) for `obs` (N, *obs_shape). No side effect without exploring."""
 
+    def values(self, obs: Array) -> Array | None:
+        """What the agent thinks actions (N, A) or states (N,) are worth; None if it has no such values."""
+
     def observe(self, transition: Transition) -> None:
         """Take in what the actions led to."""
 

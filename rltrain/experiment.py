@@ -191,9 +191,7 @@ class Run:
             stop_return=config.train.stop.return_,
             confirm=lambda step: self._evaluated(CONFIRM_EPISODES, Stream.STOP_EVAL, step),
         )
-        self.save = SaveCheckpoints(
-            config.checkpoint.every, self._save, self.evaluate, config.checkpoint.keep_best
-        )
+        self.save = SaveCheckpoints(config.checkpoint.every, self._save, self.evaluate, config.checkpoint.keep_best)
         self.clock = StopAfter(config.train.stop.minutes)
         self._listeners = listeners
 
@@ -219,9 +217,7 @@ class Run:
     def _save(self, step: int) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         folder = self.folder / "checkpoints"
-        checkpoint.save(
-            folder, step, state, config=to_dict(self.config), score=self.evaluate.score_at(step)
-        )
+        checkpoint.save(folder, step, state, config=to_dict(self.config), score=self.evaluate.score_at(step))
         keep = self.config.checkpoint
         checkpoint.prune(folder, keep.keep_last, keep.keep_best)
 

@@ -69,9 +69,7 @@ class RunLogger:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        self._record.write(
-            Event(wall_time=time.time(), step=step, summary=Summary(value=values)).SerializeToString()
-        )
+        self._record.write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)).SerializeToString())
         self._record.flush()
 
     def hparams(self, settings: Mapping[str, Any], metrics: tuple[str, ...]) -> None:

@@ -25,9 +25,7 @@ class EnvironmentFault(RltrainError):
 class EnvironmentLoop:
     """Runs an agent in a vector of N environments, one vector step at a time."""
 
-    def __init__(
-        self, agent: Agent, envs: VectorEnv, *, bonuses: Sequence[RewardBonus] = (), seeds: list[int]
-    ) -> None:
+    def __init__(self, agent: Agent, envs: VectorEnv, *, bonuses: Sequence[RewardBonus] = (), seeds: list[int]) -> None:
         self.steps = 0  # environment steps
         self._agent = agent
         self._envs = envs

@@ -106,9 +106,7 @@ class FusedMLP:
         if buffers is None:
             buffers = store[batch] = _Buffers(batch, self._sizes)
         last = len(self._weights) - 1
-        for layer, (weight, bias, out) in enumerate(
-            zip(self._weights, self._biases, buffers.outputs, strict=True)
-        ):
+        for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, buffers.outputs, strict=True)):
             torch.addmm(bias, x, weight, out=out)
             if layer < last:
                 out.relu_() if self._relu else out.tanh_()

@@ -73,7 +73,9 @@ def _refuse(value: Any, allowed: frozenset[type]) -> None:
     if isinstance(value, bool) and bool not in allowed:
         raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {str(value).lower()}")
     if isinstance(value, str) and str not in allowed:
-        raise PydanticCustomError("as_written", "expected {wanted}, got '{value}'", {"wanted": _wanted(allowed), "value": value})
+        raise PydanticCustomError(
+            "as_written", "expected {wanted}, got '{value}'", {"wanted": _wanted(allowed), "value": value}
+        )
     if isinstance(value, int | float) and not isinstance(value, bool) and not numeric:
         raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {value}")
     if isinstance(value, float) and float not in allowed and not value.is_integer():

@@ -100,10 +100,14 @@ class DQNSettings(Settings):
             return
         space = spec.observation_space
         if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
-            yield Problem("agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten")
+            yield Problem(
+                "agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
+            )
             return
         if isinstance(space, gym.spaces.Box) and len(space.shape) != 1:
-            yield Problem("agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten")
+            yield Problem(
+                "agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
+            )
         if self.learning_starts >= config.train.total_steps:
             yield Problem(
                 "agent.learning_starts",
@@ -154,12 +158,15 @@ class DQN:
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""
-        q = self.q_network.infer(self._inputs(obs))
-        if self._head is not None:
-            q = q @ self._head.cpu().numpy()
+        q = self.values(obs)
         if not explore:
             return q.argmax(axis=1) + self._first_action
         return self._exploration.select(ActionValues(q), self._steps, self._rng) + self._first_action
+
+    def values(self, obs: Array) -> Array:
+        """Q(s, a), (N, A)."""
+        q = self.q_network.infer(self._inputs(obs))
+        return q if self._head is None else q @ self._head.cpu().numpy()
 
     def _inputs(self, obs: Array) -> Array:
         if self._one_hot:

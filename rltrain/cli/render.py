@@ -12,7 +12,7 @@ from rltrain.cli.common import Plugins, use_plugins
 
 def render(
     run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder or checkpoint folder.")],
-    format: Annotated[  # noqa: A002 - it is the option's name
+    format: Annotated[
         Literal["human", "mp4", "gif", "png", "ansi"] | None,
         typer.Option(help="mp4 by default; ansi where the environment draws only text."),
     ] = None,

@@ -84,9 +84,7 @@ def _resume(run: Path, overrides: Sequence[str], *, quiet: bool, as_json: bool) 
         _train(config, folder, saved, quiet=quiet, as_json=as_json, resuming=True)
 
 
-def _train(
-    config: Config, folder: Path, saved: Any, *, quiet: bool, as_json: bool, resuming: bool = False
-) -> None:
+def _train(config: Config, folder: Path, saved: Any, *, quiet: bool, as_json: bool, resuming: bool = False) -> None:
     import json
 
     from rltrain.cli.display import Display

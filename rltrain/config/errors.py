@@ -25,7 +25,9 @@ def explain_error(model: type[BaseModel], data: Any, detail: Mapping[str, Any]) 
         key = missing or str(detail["loc"][-1])
         return path, f"{dotted((*path, key))}: missing"
     if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1)
+        near = difflib.get_close_matches(
+            str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1
+        )
         hint = f", did you mean '{near[0]}'?" if near else ""
         return path, f"{name}: unknown schedule '{context['tag']}'{hint} (known: {context['expected_tags']})"
     return path, f"{name}: {_sentence(kind, context, value, str(detail['msg']))}"
@@ -48,7 +50,9 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
     if kind == "as_written":
         return message
     if kind == "literal_error":
-        near = difflib.get_close_matches(str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), n=1)
+        near = difflib.get_close_matches(
+            str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), n=1
+        )
         hint = f", did you mean '{near[0]}'?" if near else ""
         return f"expected {context['expected']}, got {_shown(value)}{hint}"
     if kind == "finite_number":
@@ -101,10 +105,7 @@ def _keys(model: Any, path: Path, data: Any) -> list[str]:
         else:
             candidates = [kind for candidate in candidates for kind in _below(candidate, step)]
     return [
-        field.alias or name
-        for kind in candidates
-        if _matches(kind, data)
-        for name, field in kind.model_fields.items()
+        field.alias or name for kind in candidates if _matches(kind, data) for name, field in kind.model_fields.items()
     ]
 
 

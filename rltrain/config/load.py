@@ -188,6 +188,6 @@ def _line(lines: dict[Path, int], path: Path) -> int:
 
 def _where(source: str, lines: dict[Path, int], overrides: dict[Path, str], path: Path) -> str:
     for origin, text in overrides.items():
-        if path[: len(origin)] == origin or origin[: len(path)] == path and path not in lines:
+        if path[: len(origin)] == origin or (origin[: len(path)] == path and path not in lines):
             return f"{text} (command line)"
     return f"{source}:{_line(lines, path)}" if lines else source

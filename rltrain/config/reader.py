@@ -47,7 +47,9 @@ def read_file(path: FilePath) -> str:
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{path}: not a regular file")
         if status.st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: {status.st_size:,} bytes is more than a configuration has (at most {MAX_BYTES:,})")
+            raise ConfigError(
+                f"{path}: {status.st_size:,} bytes is more than a configuration has (at most {MAX_BYTES:,})"
+            )
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None

@@ -55,10 +55,12 @@ def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = No
     return Episode(env, raw, index)
 
 
-def make_vector(settings: EnvSettings, num_envs: int | None = None, *, training: bool = True) -> VectorEnv:
+def make_vector(
+    settings: EnvSettings, num_envs: int | None = None, *, training: bool = True, render_mode: str | None = None
+) -> VectorEnv:
     """Make `num_envs` environments (the settings' number by default) that step together."""
     count = num_envs or settings.num_envs
-    makers = [partial(make_env, settings, index) for index in range(count)]
+    makers = [partial(make_env, settings, index, render_mode) for index in range(count)]
     envs: VectorEnv
     if settings.vectorization == "async" and count > 1:
         envs = AsyncVectorEnv(makers, shared_memory=True, autoreset_mode=AutoresetMode.DISABLED)

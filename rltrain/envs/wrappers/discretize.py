@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import DiscretizeObservation, TransformObservation
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from rltrain.settings import Settings
 

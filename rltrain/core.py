@@ -128,29 +128,31 @@ class Agent(Protocol):
         """Restore what `state_dict` returned."""
 
 
-class ActionSelector(Protocol):
-    """Turns action values into actions."""
-
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array: ...
-
-
-class ActionNoise(Protocol):
-    """Perturbs continuous actions."""
-
-    def perturb(self, action: Array, step: int, rng: np.random.Generator) -> Array: ...
-
-
-class RewardBonus(Protocol):
-    """Adds to the reward that the agent learns from, never to what is reported."""
-
-    def bonus(self, transition: Transition) -> Array: ...  # (N,)
-
-
 class Stateful(Protocol):
     """Anything whose state travels in the checkpoint."""
 
     def state_dict(self) -> State: ...
     def load_state_dict(self, state: State) -> None: ...
+
+
+class ActionSelector(Stateful, Protocol):
+    """Turns action values into actions."""
+
+    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array: ...
+    def metrics(self, step: int) -> Metrics: ...
+
+
+class ActionNoise(Stateful, Protocol):
+    """Perturbs continuous actions."""
+
+    def perturb(self, action: Array, step: int, rng: np.random.Generator) -> Array: ...
+    def metrics(self, step: int) -> Metrics: ...
+
+
+class RewardBonus(Stateful, Protocol):
+    """Adds to the reward that the agent learns from, never to what is reported."""
+
+    def bonus(self, transition: Transition) -> Array: ...  # (N,)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.config.schema import EvalSettings
 from rltrain.core import Array, EnvSpec
+from rltrain.envs.vector import begin, call
 
 DEFAULT_CAP = 1_000
 """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
@@ -71,12 +72,12 @@ def run_episodes(
         batch = list(seeds[start : start + at_once])
         running = np.arange(at_once) < len(batch)
         batch += batch[:1] * (at_once - len(batch))  # the last batch is filled up and these are ignored
-        obs, _ = envs.reset(seed=batch)
-        for step in range(1, max_episode_steps + 1):
+        obs, _ = begin(envs, batch)
+        for _ in range(max_episode_steps):
             obs, _, terminated, truncated, info = envs.step(policy(obs))
             done = terminated | truncated
             if done.any():
-                for index in np.flatnonzero(done & running):
+                for index in map(int, np.flatnonzero(done & running)):
                     returns[start + index] = info["episode_return"][index]
                     lengths[start + index] = info["episode_length"][index]
                     if "episode_success" in info and info["_episode_success"][index]:
@@ -86,9 +87,9 @@ def run_episodes(
                     break
                 obs, _ = envs.reset(options={"reset_mask": done})
         else:
-            open_returns = envs.unwrapped.call("running_return")
-            for index in np.flatnonzero(running):
-                returns[start + index], lengths[start + index] = open_returns[index], step
+            open_returns = call(envs, "running_return")
+            for index in map(int, np.flatnonzero(running)):
+                returns[start + index], lengths[start + index] = open_returns[index], max_episode_steps
                 successes.setdefault(start + index, False)
             capped += int(running.sum())
     told = len(successes) > capped  # a cut episode alone does not make success defined

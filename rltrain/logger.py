@@ -37,8 +37,8 @@ class RunLogger:
         """Write one entry. A full disk is reported once; training goes on and later entries are tried again."""
         try:
             self._open(step)
-            assert self._metrics is not None and self._events is not None
-            line = {"step": step}
+            assert self._metrics is not None
+            line: dict[str, float | None] = {"step": step}
             line.update({name: _plain(value) for name, value in metrics.items() if not name.startswith("time/")})
             self._metrics.write(json.dumps(line).encode() + b"\n")
             self._metrics.flush()

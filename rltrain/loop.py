@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Agent, Loop, Progress, RewardBonus, RltrainError, State, Transition
-from rltrain.envs.vector import restore, snapshot
+from rltrain.envs.vector import begin, restore, snapshot
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
@@ -31,7 +31,7 @@ class EnvironmentLoop:
         self._envs = envs
         self._bonuses = bonuses
         self._seeds = seeds
-        self._obs = np.array(envs.reset(seed=seeds)[0])
+        self._obs = np.array(begin(envs, seeds)[0])
 
     def advance(self, steps: int) -> Progress:
         """Take `steps` environment steps, rounded up to whole vector steps."""
@@ -118,5 +118,6 @@ def train(
         progress = loop.advance(steps)
         seconds = max(time.perf_counter() - began, 1e-9)
         chunk = max(1, min(2 * chunk, int(steps * CHUNK_SECONDS / seconds)))
-        if any([callback(progress) for callback in callbacks]):  # a list: every callback sees it
+        stops = [callback(progress) for callback in callbacks]  # every callback sees it
+        if any(stops):
             return

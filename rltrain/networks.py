@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -75,7 +76,7 @@ class FusedMLP:
     def __init__(self, sizes: Sequence[int], activation: Activation, rng: np.random.Generator) -> None:
         self._sizes = list(sizes)
         self._relu = activation == "relu"
-        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = list(pairwise(sizes))
         total = sum(i * o + o for i, o in shapes)
         self.parameters = torch.zeros(total)
         self.gradient = torch.zeros(total)
@@ -181,7 +182,7 @@ class ModuleNetwork:
         """Through autograd."""
         assert self._output is not None, "forward comes first"
         self.gradient.zero_()
-        self._output.backward(grad)
+        torch.autograd.backward(self._output, grad)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs (B, O) without a graph."""

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, RltrainError
-from rltrain.envs.vector import load_wrapper_state, make_env, make_vector
+from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
 
@@ -93,7 +93,7 @@ def _modes(policy: SavedPolicy) -> list[str]:
 def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int) -> Recording:
     """Play one greedy episode in a vector of one. Text is shown as it is played, at its own speed."""
     recording = Recording()
-    obs, _ = envs.reset(seed=[seed])
+    obs, _ = begin(envs, [seed])
     cap = policy.evaluator.protocol.max_episode_steps
     action: Any = None
     for step in range(cap + 1):
@@ -106,7 +106,7 @@ def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int)
         action = actions[0]
         obs, _, terminated, truncated, _ = envs.step(actions)
         recording.length += 1
-        recording.total = float(envs.unwrapped.call("running_return")[0])
+        recording.total = float(call(envs, "running_return")[0])
         if terminated[0] or truncated[0]:
             _keep(recording, envs, mode, _caption(step + 1, action, None, recording.total), fps)
             break
@@ -114,7 +114,7 @@ def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int)
 
 
 def _keep(recording: Recording, envs: VectorEnv, mode: str, caption: str, fps: int) -> None:
-    frame: Any = envs.unwrapped.call("render")[0]
+    frame: Any = call(envs, "render")[0]
     if mode == "human":
         return
     if mode == "ansi":

@@ -113,9 +113,9 @@ class ReplayBuffer:
         """Store one step of N environments. Raises ReplayError for an observation that is not finite."""
         obs, next_obs = self._cast(transition.obs), self._cast(transition.next_obs)
         if self._n_step == 1:
-            discount = np.where(transition.terminated, 0.0, self._gamma)
+            discounts = np.where(transition.terminated, 0.0, self._gamma)
             for i in range(len(obs)):
-                self._store(obs[i], transition.action[i], transition.reward[i], discount[i], next_obs[i])
+                self._store(obs[i], transition.action[i], transition.reward[i], discounts[i], next_obs[i])
             return
         for i, window in enumerate(self._windows):
             terminated = bool(transition.terminated[i])

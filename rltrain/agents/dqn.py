@@ -54,32 +54,32 @@ class DQNSettings(Settings):
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of each hidden layer."""
     activation: Activation = "relu"
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Transitions per gradient step."""
-    buffer_size: int = Field(100_000, ge=1)
+    buffer_size: int = Field(default=100_000, ge=1)
     """Transitions kept for replay."""
-    learning_starts: int = Field(100, ge=0)
+    learning_starts: int = Field(default=100, ge=0)
     """Steps before the first gradient step."""
-    gamma: float = Field(0.99, ge=0, le=1)
+    gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount per step."""
-    n_step: int = Field(1, ge=1, le=1_000)
+    n_step: int = Field(default=1, ge=1, le=1_000)
     """Rewards summed before the value of the state reached is trusted."""
-    train_freq: int = Field(4, ge=1)
+    train_freq: int = Field(default=4, ge=1)
     """Steps between blocks of gradient steps."""
-    gradient_steps: int = Field(1, ge=-1)
+    gradient_steps: int = Field(default=1, ge=-1)
     """Gradient steps per block; -1 for as many as steps were taken since the last block."""
-    target_update_interval: int = Field(10_000, ge=1)
+    target_update_interval: int = Field(default=10_000, ge=1)
     """Steps between updates of the target network, which happen before a block of gradient steps."""
-    tau: float = Field(1.0, gt=0, le=1)
+    tau: float = Field(default=1.0, gt=0, le=1)
     """Share of the network in a target update: target = tau * network + (1 - tau) * target."""
     double: bool = False
     """Choose a' by the network and value it by the target network."""
     dueling: bool = False
     """Learn V(s) and advantages apart."""
     loss: LossKind = "huber"
-    max_grad_norm: float | None = Field(10.0, gt=0)
+    max_grad_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
-    adam_eps: float = Field(1e-8, gt=0)
+    adam_eps: float = Field(default=1e-8, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> DQNSettings:
@@ -137,12 +137,14 @@ class DQN:
         device = resolve_device(device)
         self._config = config
         self._exploration = exploration
-        self._one_hot = int(spec.observation_space.n) if isinstance(spec.observation_space, gym.spaces.Discrete) else 0
-        self._first_state = int(spec.observation_space.start) if self._one_hot else 0
+        space = spec.observation_space
+        self._one_hot, self._first_state = 0, 0
+        if isinstance(space, gym.spaces.Discrete):
+            self._one_hot, self._first_state = int(space.n), int(space.start)
         assert isinstance(spec.action_space, gym.spaces.Discrete)
         actions = int(spec.action_space.n)
         self._first_action = int(spec.action_space.start)
-        inputs = self._one_hot or int(np.prod(spec.observation_space.shape or ()))
+        inputs = self._one_hot or int(np.prod(space.shape or ()))
         sizes = (inputs, *config.hidden_sizes, actions + config.dueling)
         self.q_network = mlp(sizes, config.activation, init_rng, device)
         self.target_network = mlp(sizes, config.activation, init_rng, device)
@@ -160,17 +162,17 @@ class DQN:
         """Actions (N,) for observations (N, *obs_shape)."""
         q = self.values(obs)
         if not explore:
-            return q.argmax(axis=1) + self._first_action
+            return np.asarray(q.argmax(axis=1) + self._first_action)
         return self._exploration.select(ActionValues(q), self._steps, self._rng) + self._first_action
 
     def values(self, obs: Array) -> Array:
         """Q(s, a), (N, A)."""
         q = self.q_network.infer(self._inputs(obs))
-        return q if self._head is None else q @ self._head.cpu().numpy()
+        return q if self._head is None else np.asarray(q @ self._head.cpu().numpy())
 
     def _inputs(self, obs: Array) -> Array:
         if self._one_hot:
-            return np.eye(self._one_hot, dtype=np.float32)[obs - self._first_state]
+            return np.asarray(np.eye(self._one_hot, dtype=np.float32)[obs - self._first_state])
         return np.asarray(obs, np.float32)
 
     def observe(self, transition: Transition) -> None:

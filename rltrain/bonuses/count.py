@@ -22,7 +22,7 @@ class Count:
     class Config(Settings):
         """How large the bonus is."""
 
-        scale: float = Field(0.1, ge=0)
+        scale: float = Field(default=0.1, ge=0)
         """Bonus of a first visit."""
 
         def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:

@@ -57,7 +57,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
         return f"expected {context['expected']}, got {_shown(value)}{hint}"
     if kind == "finite_number":
         return f"expected a finite number, got {_shown(value)}"
-    words = {
+    expected = {
         "int": "a whole number",
         "float": "a number",
         "bool": "true or false",
@@ -67,7 +67,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
         "dict": "a block of key: value",
         "model": "a block of key: value",
     }
-    for start, word in words.items():
+    for start, word in expected.items():
         if kind.startswith(start):
             return f"expected {word}, got {_shown(value)}"
     return f"{message[:1].lower()}{message[1:]}"
@@ -99,7 +99,7 @@ def _keys(model: Any, path: Path, data: Any) -> list[str]:
     """The keys that the block at `path` may have."""
     candidates: list[Any] = [model]
     for step in path:
-        data = data[step] if isinstance(data, dict | list) else None
+        data = data[step]
         if isinstance(step, int):  # the types of a list stand in its order
             candidates = candidates[step : step + 1]
         else:

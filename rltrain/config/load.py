@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -121,7 +122,7 @@ def _override(data: dict[str, Any], text: str, origins: dict[Path, str]) -> None
     if not equals or not path:
         raise ConfigError(f"{text} (command line): expected key=value, for example agent.learning_rate=3e-4")
     at: Any = data
-    for here, step in zip(path, path[1:], strict=False):
+    for here, step in pairwise(path):
         if isinstance(at, dict) and isinstance(here, str):
             if at.get(here) is None:
                 at[here] = [] if isinstance(step, int) else {}

@@ -14,13 +14,13 @@ class EnvSettings(Settings):
 
     id: str
     """A registered Gymnasium id, such as CartPole-v1."""
-    num_envs: int = Field(1, ge=1, le=100_000)
+    num_envs: int = Field(default=1, ge=1, le=100_000)
     """Environments that step together."""
     vectorization: Literal["sync", "async"] = "sync"
     """sync: one after the other in this process; async: a worker process each, for heavy environments."""
     kwargs: dict[str, Any] = {}
     """Keyword arguments of the environment itself."""
-    max_episode_steps: int | None = Field(None, ge=1)
+    max_episode_steps: int | None = Field(default=None, ge=1)
     """Time limit in steps; null keeps the environment's own."""
     wrappers: tuple[Settings, ...] = ()
     """Applied from first to last; each is chosen by `name`."""
@@ -29,9 +29,9 @@ class EnvSettings(Settings):
 class StopSettings(Settings):
     """When to stop before `total_steps`."""
 
-    return_: float | None = Field(None, alias="return")
+    return_: float | None = Field(default=None, alias="return")
     """Stop when an evaluation reaches this mean return and 100 fresh greedy episodes confirm it."""
-    minutes: float | None = Field(None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     """Stop after this much time, checkpoints and evaluations included."""
 
 
@@ -40,7 +40,7 @@ class TrainSettings(Settings):
 
     total_steps: int = Field(gt=0)
     """Environment steps, summed over all environments."""
-    log_every: int = Field(1_000, ge=1)
+    log_every: int = Field(default=1_000, ge=1)
     """Environment steps between log entries."""
     stop: StopSettings = StopSettings()
 
@@ -55,10 +55,10 @@ class SuccessSettings(Settings):
 class EvalSettings(Settings):
     """Greedy evaluation while training, on its own stream of seeds."""
 
-    every: int | None = Field(10_000, ge=1)
+    every: int | None = Field(default=10_000, ge=1)
     """Environment steps between evaluations; null for none."""
-    episodes: int = Field(20, ge=1, le=100_000)
-    max_episode_steps: int | None = Field(None, ge=1)
+    episodes: int = Field(default=20, ge=1, le=100_000)
+    max_episode_steps: int | None = Field(default=None, ge=1)
     """Hard cap; null takes the environment's own limit, or 1,000 steps where it has none."""
     success: SuccessSettings | None = None
     """null takes `is_success` from the environment's info, or else its reward threshold."""
@@ -67,10 +67,10 @@ class EvalSettings(Settings):
 class CheckpointSettings(Settings):
     """How often to save, and how many checkpoints to keep."""
 
-    every: int | None = Field(10_000, ge=1)
+    every: int | None = Field(default=10_000, ge=1)
     """Environment steps between checkpoints; null for only one at the end."""
-    keep_last: int = Field(3, ge=1)
-    keep_best: int = Field(1, ge=0)
+    keep_last: int = Field(default=3, ge=1)
+    keep_best: int = Field(default=1, ge=0)
 
 
 class Config(Settings):
@@ -85,5 +85,5 @@ class Config(Settings):
     train: TrainSettings
     eval: EvalSettings = EvalSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -69,9 +69,21 @@ def make_vector(
     for wrapper in settings.wrappers:
         component = find("wrappers", wrapper.name)(wrapper)  # type: ignore[attr-defined]
         if component.level == "vector":
-            envs = component.wrap(envs)
-            envs.training = training
+            wrapped: StatefulVectorWrapper = component.wrap(envs)
+            wrapped.training = training
+            envs = wrapped
     return envs
+
+
+def begin(envs: VectorEnv, seeds: list[int]) -> tuple[Any, dict[str, Any]]:
+    """Reset every environment on a seed of its own."""
+    return envs.reset(seed=seeds)  # type: ignore[arg-type] # Gymnasium takes a list and declares an int
+
+
+def call(envs: VectorEnv, name: str, *args: Any) -> tuple[Any, ...]:
+    """Call a method of every single environment; both of Gymnasium's vectors can, their base does not say so."""
+    results: tuple[Any, ...] = envs.unwrapped.call(name, *args)  # type: ignore[attr-defined]
+    return results
 
 
 def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
@@ -107,7 +119,7 @@ def load_wrapper_state(envs: VectorEnv, state: State) -> None:
 
 def snapshot(envs: VectorEnv) -> State:
     """State of the wrappers and of the open episode of every environment."""
-    return {"wrappers": wrapper_state(envs), "episodes": list(envs.unwrapped.call("snapshot"))}
+    return {"wrappers": wrapper_state(envs), "episodes": list(call(envs, "snapshot"))}
 
 
 def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> Array:
@@ -115,8 +127,8 @@ def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> A
 
     An episode that cannot be repeated is begun anew, with a warning that names the environment.
     """
-    envs.reset(seed=seeds)
-    results = envs.unwrapped.call("restore", state["episodes"])
+    begin(envs, seeds)
+    results = call(envs, "restore", state["episodes"])
     load_wrapper_state(envs, state["wrappers"])
     current = np.array(obs)
     for index, (fresh, reason) in enumerate(results):

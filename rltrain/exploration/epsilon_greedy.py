@@ -45,7 +45,7 @@ class EpsilonGreedy:
         ties = q == q[np.arange(count), best][:, None]
         if ties.sum() > count:
             best = np.where(ties, rng.random(q.shape), -1.0).argmax(axis=1)
-        return np.where(explore, random, best)
+        return np.asarray(np.where(explore, random, best))
 
     def metrics(self, step: int) -> Metrics:
         """The current epsilon."""

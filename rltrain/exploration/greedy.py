@@ -21,7 +21,7 @@ class Greedy:
 
     def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,)."""
-        return values.mean.argmax(axis=1)
+        return np.asarray(values.mean.argmax(axis=1))
 
     def metrics(self, step: int) -> Metrics:
         """Nothing changes."""

@@ -17,7 +17,7 @@ class FrameStack:
     class Config(Settings):
         """How many observations."""
 
-        size: int = Field(4, ge=1, le=1_000)
+        size: int = Field(default=4, ge=1, le=1_000)
         """Observations seen at once."""
 
     level = "env"

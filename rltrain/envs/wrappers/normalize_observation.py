@@ -24,9 +24,9 @@ class NormalizeObservation:
     class Config(Settings):
         """Clipping."""
 
-        clip: float = Field(10.0, gt=0)
+        clip: float = Field(default=10.0, gt=0)
         """Greatest absolute value."""
-        epsilon: float = Field(1e-8, gt=0)
+        epsilon: float = Field(default=1e-8, gt=0)
         """Keeps the division finite."""
 
     level = "vector"
@@ -34,7 +34,7 @@ class NormalizeObservation:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def wrap(self, envs: VectorEnv) -> VectorEnv:
+    def wrap(self, envs: VectorEnv) -> StatefulVectorWrapper:
         """Return `envs`, normalised."""
         return _Normalized(envs, self.config)
 
@@ -48,7 +48,7 @@ class _Normalized(StatefulVectorWrapper):
         if not isinstance(space, gym.spaces.Box):
             raise ValueError(f"normalize_observation needs a Box observation, not {space}")
         self._config = config
-        self._statistics = RunningMeanStd(shape=space.shape, dtype=np.float64)
+        self._statistics: Any = RunningMeanStd(shape=space.shape, dtype=np.float64)  # type: ignore[no-untyped-call]
         bound = np.full(space.shape, config.clip, np.float32)
         self.single_observation_space = gym.spaces.Box(-bound, bound, dtype=np.float32)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, envs.num_envs)
@@ -69,7 +69,7 @@ class _Normalized(StatefulVectorWrapper):
             self._statistics.update(np.asarray(counted, np.float64))
         scale = np.sqrt(self._statistics.var + self._config.epsilon)
         normal = (obs - self._statistics.mean) / scale
-        return np.clip(normal, -self._config.clip, self._config.clip).astype(np.float32)
+        return np.asarray(np.clip(normal, -self._config.clip, self._config.clip), np.float32)
 
     def state_dict(self) -> State:
         """Mean, variance and count."""

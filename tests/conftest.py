@@ -1,0 +1,32 @@
+"""Shared by all tests: one thread each, and small configurations that run in a fraction of a second."""
+
+import os
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_threads] = "1"
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+SMALL = """
+env: {id: CartPole-v1}
+agent: {name: dqn, hidden_sizes: [16, 16], batch_size: 16, buffer_size: 600, learning_starts: 50,
+        n_step: 3, train_freq: 2, target_update_interval: 40, double: true, learning_rate: 1e-3}
+exploration: {name: epsilon_greedy, epsilon: {schedule: linear, start: 1.0, end: 0.1, steps: 500}}
+train: {total_steps: 1_500, log_every: 100}
+eval: {every: 400, episodes: 3}
+checkpoint: {every: 250, keep_last: 3, keep_best: 1}
+seed: 3
+device: cpu
+"""
+
+
+@pytest.fixture
+def small_config(tmp_path):
+    """Path of a configuration that trains in about a second."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path

@@ -1,0 +1,234 @@
+"""A run that was killed and resumed ends exactly as one that never was."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rltrain import checkpoint
+from rltrain.config.load import load
+from rltrain.experiment import Run
+from rltrain.logger import read_metrics
+
+RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+
+
+def rltrain(*arguments, **options):
+    return subprocess.Popen(
+        [*RLTRAIN, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def scalars(folder):
+    """Tag -> [(step, value)] of everything but times, read by TensorBoard itself."""
+    reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    reader.Reload()
+    tags = [tag for tag in reader.Tags()["scalars"] if not tag.startswith("time/")]
+    return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in tags}
+
+
+def outcome(folder):
+    """Everything that has to be equal: the last checkpoint's state, metrics and scalars."""
+    path = checkpoint.find(folder / "checkpoints", "last")
+    state = checkpoint.load(path).state
+    for part in ("clock", "logger"):
+        state.pop(part)
+    arrays = {}
+    tree = checkpoint._outline(state, "", arrays)
+    return (
+        json.dumps(tree),
+        {name: (array.dtype.str, array.tobytes()) for name, array in arrays.items()},
+        (folder / "metrics.jsonl").read_bytes(),
+        scalars(folder),
+    )
+
+
+def assert_equal_outcomes(folder, reference):
+    found = outcome(folder)
+    for mine, its in zip(found[:3], reference[:3], strict=True):
+        assert mine == its
+    assert found[3] == reference[3]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """An uninterrupted run, in this process."""
+    from conftest import SMALL
+
+    folder = tmp_path_factory.mktemp("reference")
+    path = folder / "small.yaml"
+    path.write_text(SMALL)
+    process = rltrain("train", path, "--run-dir", folder / "run", "--quiet")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return outcome(folder / "run")
+
+
+def kill_and_resume(config, folder, kills, pause, signals=(signal.SIGKILL,)):
+    """Start, kill after `pause()` seconds, resume, as often as `kills`; then let it finish."""
+    process = rltrain("train", config, "--run-dir", folder, "--quiet")
+    killed = 0
+    while killed < kills:
+        deadline = time.monotonic() + 60
+        while not (folder / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(pause())
+        if process.poll() is not None:
+            break
+        sent = random.choice(signals)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (-signal.SIGKILL, 128 + sent, 0), errors
+        killed += 1
+        process = rltrain("train", "--resume", folder, "--quiet")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return killed
+
+
+def test_killed_at_random_moments_ends_as_if_never_interrupted(small_config, tmp_path, reference):
+    """Three kills here; the slow test below does twenty."""
+    random.seed(1)
+    killed = kill_and_resume(small_config, tmp_path / "run", 3, lambda: random.uniform(0, 0.4))
+    assert killed >= 1
+    assert_equal_outcomes(tmp_path / "run", reference)
+
+
+@pytest.mark.slow
+def test_twenty_kills_end_as_if_never_interrupted(small_config, tmp_path, reference):
+    random.seed(2)
+    total = 0
+    for attempt in range(20):
+        folder = tmp_path / f"run{attempt}"
+        total += kill_and_resume(small_config, folder, 3, lambda: random.uniform(0, 0.6))
+        assert_equal_outcomes(folder, reference)
+    assert total >= 20
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_a_checkpoint_and_exits_with_its_code(small_config, tmp_path, reference, sent, code):
+    folder = tmp_path / "run"
+    process = rltrain("train", small_config, "train.total_steps=1_000_000", "--run-dir", folder)
+    while not (folder / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    process.send_signal(sent)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert f"rltrain train --resume {folder}" in output.replace("\n", "")
+    step = checkpoint.load(checkpoint.find(folder / "checkpoints", "last")).step
+    assert step == json.loads((folder / "summary.json").read_text())["steps"] > 0
+    resumed = rltrain("train", "--resume", folder, f"train.total_steps={max(1500, step + 100)}", "--quiet")
+    _, errors = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, errors
+    if step < 1500:
+        assert_equal_outcomes(folder, reference)
+
+
+SAVE_BOUNDARIES = ["mkdir", "write", "fsync", "replace", "prune"]
+
+
+@pytest.mark.parametrize("boundary", range(6))
+def test_killed_inside_a_save_the_previous_checkpoint_is_used(small_config, tmp_path, reference, boundary):
+    """The process dies at the n-th system call of its second save."""
+    folder = tmp_path / "run"
+    code = f"""
+import os, signal
+from rltrain import rundir, checkpoint
+calls = [0]
+def deadly(function):
+    def call(*args, **kwargs):
+        if active and active[0]:
+            if calls[0] == {boundary}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls[0] += 1
+        return function(*args, **kwargs)
+    return call
+active = [False]
+os.fsync, os.replace = deadly(os.fsync), deadly(os.replace)
+checkpoint.shutil.rmtree = deadly(checkpoint.shutil.rmtree)
+save, times = checkpoint.save, [0]
+def counted(*args, **kwargs):
+    times[0] += 1
+    active[0] = times[0] == 2
+    return save(*args, **kwargs)
+checkpoint.save = counted
+from rltrain.cli.main import main
+main()
+"""
+    arguments = ["train", str(small_config), "--run-dir", str(folder), "--quiet"]
+    died = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=60)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    resumed = rltrain("train", "--resume", folder, "--quiet")
+    _, errors = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, errors
+    assert_equal_outcomes(folder, reference)
+    assert not list((folder / "checkpoints").glob(".tmp*"))
+
+
+def test_pausing_elsewhere_changes_nothing(small_config, tmp_path, reference):
+    """The clock decides where the loop pauses; here it pauses after every single step."""
+    config = load(small_config).config
+    run = Run(config, tmp_path)
+    from rltrain import loop
+
+    before, loop.CHUNK_SECONDS = loop.CHUNK_SECONDS, 1e-9
+    try:
+        run.train()
+    finally:
+        loop.CHUNK_SECONDS = before
+        run.close()
+    assert_equal_outcomes(tmp_path, reference)
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_is_used(small_config, tmp_path, reference):
+    folder = tmp_path / "run"
+    process = rltrain("train", small_config, "train.total_steps=1_100", "--run-dir", folder, "--quiet")
+    process.communicate(timeout=60)
+    last = checkpoint.find(folder / "checkpoints", "last")
+    payload = last / checkpoint.ARRAYS
+    payload.write_bytes(payload.read_bytes()[:-1])
+    resumed = rltrain("train", "--resume", folder, "train.total_steps=1_500", "--quiet")
+    _, errors = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, errors
+    assert last.name in errors
+    assert "set aside" in errors
+    assert (folder / "checkpoints" / f"{last.name}.corrupt").exists()
+    assert_equal_outcomes(folder, reference)
+
+
+def test_resume_refuses_what_would_change_the_past(small_config, tmp_path):
+    folder = tmp_path / "run"
+    rltrain("train", small_config, "--run-dir", folder, "--quiet").communicate(timeout=60)
+    before = (folder / "config.yaml").read_bytes()
+    refused = rltrain("train", "--resume", folder, "agent.gamma=0.5")
+    _, errors = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert "agent.gamma=0.5" in errors
+    assert "Traceback" not in errors
+    assert (folder / "config.yaml").read_bytes() == before
+    assert read_metrics(folder)[-1]["step"] == 1500
+
+
+def test_two_processes_never_write_to_one_run(small_config, tmp_path):
+    folder = tmp_path / "run"
+    first = rltrain("train", small_config, "train.total_steps=1_000_000", "--run-dir", folder, "--quiet")
+    while not (folder / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    second = rltrain("train", "--resume", folder)
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 75
+    assert str(first.pid) in errors
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate(timeout=60)
+    third = rltrain("train", "--resume", folder, "train.total_steps=1_500_0", "--quiet")
+    time.sleep(3)
+    assert third.poll() is None or third.returncode in (0, 2)
+    third.kill()
+    third.communicate(timeout=60)

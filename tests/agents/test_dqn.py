@@ -1,0 +1,122 @@
+"""DQN: what it converges to, when it updates what, and that its parts are wired as the papers say."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rltrain import networks
+from rltrain.agents.dqn import DQN, DQNSettings, Diverged
+from rltrain.core import EnvSpec, Transition
+from rltrain.exploration.epsilon_greedy import EpsilonGreedy
+from rltrain.schedules import Constant
+
+SPEC = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), gym.spaces.Discrete(2), 1)
+
+
+def agent(seed=0, **settings):
+    defaults = {
+        "hidden_sizes": (16,),
+        "batch_size": 16,
+        "buffer_size": 500,
+        "learning_starts": 0,
+        "train_freq": 1,
+        "target_update_interval": 20,
+        "learning_rate": Constant(value=5e-3),
+    }
+    config = DQNSettings(**{**defaults, **settings})
+    exploration = EpsilonGreedy(EpsilonGreedy.Config(epsilon=1.0))
+    return DQN(config, SPEC, exploration=exploration, rng=np.random.default_rng(seed), device="cpu")
+
+
+def play(agent, steps, *, length=8, reward=lambda obs, action: 1.0, ends="truncated"):
+    """An environment in which nothing changes; episodes of `length` steps end as told."""
+    obs = np.zeros((1, 2), np.float32)
+    for step in range(1, steps + 1):
+        action = agent.act(obs)
+        over = np.array([step % length == 0])
+        no = np.array([False])
+        agent.observe(
+            Transition(
+                obs, action, np.array([reward(obs, action[0])], np.float32), obs,
+                over if ends == "terminated" else no, over if ends == "truncated" else no,
+            )
+        )  # fmt: skip
+        agent.update()
+    return agent
+
+
+@pytest.mark.parametrize("settings", [{}, {"double": True}, {"dueling": True}, {"n_step": 3}, {"loss": "mse"}])
+def test_reward_1_for_ever_is_worth_50_at_gamma_098_although_episodes_are_cut_at_8(settings):
+    learnt = play(agent(gamma=0.98, target_update_interval=5, **settings), 4_000)
+    assert learnt.values(np.zeros((1, 2), np.float32)).max() == pytest.approx(50, abs=2.5)
+
+
+def test_the_same_with_real_ends_is_worth_less():
+    """v = 1 + 0.98 * 7/8 * v, so v = 7.02; with mse, since the Huber loss does not estimate means."""
+    learnt = play(agent(gamma=0.98, target_update_interval=5, loss="mse", batch_size=128), 4_000, ends="terminated")
+    assert learnt.values(np.zeros((1, 2), np.float32)).max() == pytest.approx(7.02, abs=1.5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_better_action_is_learnt_on_every_seed(seed):
+    learnt = play(agent(seed, gamma=0.0), 300, reward=lambda obs, action: float(action == 1))
+    assert learnt.act(np.zeros((5, 2), np.float32), explore=False).tolist() == [1] * 5
+    np.testing.assert_allclose(learnt.values(np.zeros((1, 2), np.float32))[0], [0, 1], atol=0.1)
+
+
+def test_the_target_network_changes_only_at_its_interval_and_shares_no_memory():
+    dqn = agent(target_update_interval=20)
+    start = dqn.target_network.parameters.clone()
+    assert dqn.target_network.parameters.data_ptr() != dqn.q_network.parameters.data_ptr()
+    play(dqn, 19)
+    assert torch.equal(dqn.target_network.parameters, start)
+    assert not torch.equal(dqn.q_network.parameters, start)
+    before = dqn.q_network.parameters.clone()
+    play(dqn, 1)
+    assert torch.equal(dqn.target_network.parameters, before)  # copied before the gradient step
+
+
+def test_blocks_of_gradient_steps_come_when_due():
+    dqn = agent(train_freq=4, gradient_steps=-1, learning_starts=10)
+    play(dqn, 8)
+    assert dqn.optimizer.state_dict()["step"] == 0
+    play(dqn, 8)  # steps 9 to 16: the first block is due at step 10, with 10 gradient steps
+    assert dqn.optimizer.state_dict()["step"] == 14  # and the next at step 14
+
+
+def test_fused_and_autograd_networks_learn_the_same(monkeypatch):
+    fused = play(agent(double=True, n_step=3), 60)
+    monkeypatch.setattr(
+        "rltrain.agents.dqn.mlp", lambda sizes, act, rng, device: networks.module_mlp(sizes, act, rng, device)
+    )
+    module = play(agent(double=True, n_step=3), 60)
+    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=2e-5)
+
+
+def test_dueling_values_have_the_state_value_as_their_mean():
+    dqn = agent(dueling=True)
+    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    outputs = dqn.q_network.infer(obs)
+    np.testing.assert_allclose(dqn.values(obs).mean(axis=1), outputs[:, 0], atol=1e-5)
+    np.testing.assert_allclose(
+        dqn.values(obs)[:, 0] - dqn.values(obs)[:, 1], outputs[:, 1] - outputs[:, 2], atol=1e-5
+    )
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_does_harm():
+    dqn = play(agent(), 30)
+    before = dqn.q_network.parameters.clone()
+    dqn.target_network.parameters.fill_(float("nan"))
+    with pytest.raises(Diverged, match="step 31"):
+        play(dqn, 1)
+    assert torch.equal(dqn.q_network.parameters, before)
+
+
+def test_the_learning_rate_follows_its_schedule_to_zero():
+    dqn = agent(learning_rate={"schedule": "linear", "start": 1e-2, "end": 0.0, "steps": 30})
+    play(dqn, 30)
+    before = dqn.q_network.parameters.clone()
+    play(dqn, 5)
+    assert torch.equal(dqn.q_network.parameters, before)

@@ -1,0 +1,124 @@
+"""Replay against brute force: n-step returns, ends of episodes, the ring's seam."""
+
+from collections import deque
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rltrain.core import EnvSpec, Transition
+from rltrain.replay import ReplayBuffer, ReplayError, memory_problem, required_bytes
+
+
+def spec(num_envs=1, low=-1e9, high=1e9):
+    return EnvSpec("test", gym.spaces.Box(low, high, (1,), np.float32), gym.spaces.Discrete(3), num_envs)
+
+
+def buffer(capacity, *, num_envs=1, n_step=1, gamma=0.9):
+    return ReplayBuffer(capacity, spec(num_envs), gamma=gamma, n_step=n_step, rng=np.random.default_rng(0))
+
+
+def stream(rng, steps, num_envs):
+    """Random rewards and ends; observations count up within an episode, with gaps between episodes."""
+    obs = np.arange(num_envs, dtype=np.float32)[:, None] * 1e6
+    for _ in range(steps):
+        terminated, truncated = rng.random(num_envs) < 0.1, rng.random(num_envs) < 0.1
+        next_obs = obs + 1
+        yield Transition(
+            obs, rng.integers(0, 3, num_envs), rng.normal(size=num_envs).astype(np.float32), next_obs,
+            terminated, truncated,
+        )  # fmt: skip
+        done = terminated | truncated
+        obs = np.where(done[:, None], next_obs + 10, next_obs)
+
+
+def brute_force(transitions, num_envs, n_step, gamma):
+    """(obs, action, reward, discount, next_obs) of every finished row, by the definition."""
+    rows = set()
+    for env in range(num_envs):
+        steps = [tuple(part[env] for part in transition) for transition in transitions]
+        for start in range(len(steps)):
+            total, length = 0.0, 0
+            for _, _, reward, next_obs, terminated, truncated in steps[start : start + n_step]:
+                total += gamma**length * float(reward)
+                length += 1
+                if terminated or truncated:
+                    break
+            else:
+                if length < n_step:
+                    continue  # still open at the end of the stream
+            discount = 0.0 if terminated else gamma**length
+            obs, action = steps[start][:2]
+            rows.add((float(obs[0]), int(action), round(total, 4), round(discount, 5), float(next_obs[0])))
+    return rows
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_rows_are_those_of_the_definition(n_step, num_envs):
+    rng = np.random.default_rng(n_step)
+    transitions = list(stream(rng, 400, num_envs))
+    replay = buffer(5_000, num_envs=num_envs, n_step=n_step)
+    for transition in transitions:
+        replay.add(transition)
+    columns = replay.state_dict()["columns"]
+    rows = {
+        (float(o[0]), int(a), round(float(r), 4), round(float(d), 5), float(n[0]))
+        for o, a, r, d, n in zip(*columns.values(), strict=True)
+    }
+    expected = brute_force(transitions, num_envs, n_step, 0.9)
+    assert len(expected) > 300
+    assert {row[:2] + row[3:] for row in rows} == {row[:2] + row[3:] for row in expected}
+    np.testing.assert_allclose(sorted(r[2] for r in rows), sorted(r[2] for r in expected), atol=2e-4)
+
+
+def test_termination_wins_where_an_episode_is_both_terminated_and_truncated():
+    replay = buffer(10, n_step=1)
+    one = np.zeros((1, 1), np.float32)
+    replay.add(Transition(one, np.array([0]), np.array([2.0]), one, np.array([True]), np.array([True])))
+    assert replay.state_dict()["columns"]["discount"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 64])
+def test_the_ring_forgets_the_oldest(capacity):
+    replay, oracle = buffer(capacity), deque(maxlen=capacity)
+    for value in range(1_000):
+        obs = np.full((1, 1), value, np.float32)
+        no = np.array([False])
+        replay.add(Transition(obs, np.array([value % 3]), np.array([float(value)]), obs + 1, no, no))
+        oracle.append(float(value))
+        if value % 50 == 0:
+            assert sorted(replay.state_dict()["columns"]["reward"].tolist()) == sorted(oracle)
+            batch = replay.sample(200)
+            assert set(batch.reward.tolist()) <= set(oracle)
+            assert (batch.next_obs[:, 0] == batch.obs[:, 0] + 1).all()
+    assert len(replay) == capacity
+
+
+def test_sampling_is_uniform():
+    replay = buffer(20)
+    no = np.array([False])
+    for value in range(20):
+        obs = np.full((1, 1), value, np.float32)
+        replay.add(Transition(obs, np.array([0]), np.array([float(value)]), obs, no, no))
+    counts = np.bincount(replay.sample(40_000).reward.numpy().astype(int), minlength=20)
+    chi_squared = ((counts - 2_000) ** 2 / 2_000).sum()
+    assert chi_squared < 43.8  # 19 degrees of freedom, p = 0.001
+
+
+def test_a_buffer_that_does_not_fit_is_refused_with_the_number_before_it_is_made():
+    big = EnvSpec("test", gym.spaces.Box(0, 255, (4, 84, 84), np.uint8), gym.spaces.Discrete(3), 1)
+    assert required_bytes(1_000, big) == 1_000 * (2 * 4 * 84 * 84 + 8 + 8)
+    assert memory_problem(1_000, big) is None
+    assert "GiB" in memory_problem(10**9, big)
+    with pytest.raises(ReplayError, match="1,000,000,000 transitions"):
+        ReplayBuffer(10**9, big, gamma=0.9, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_an_observation_that_is_not_finite_is_refused_and_named(value):
+    obs = np.zeros((1, 1))
+    bad = np.full((1, 1), value)
+    no = np.array([False])
+    with pytest.raises(ReplayError, match="environment 0"):
+        buffer(10).add(Transition(obs, np.array([0]), np.array([0.0]), bad, no, no))

@@ -44,7 +44,8 @@ _BOUNDS = {
 def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -> str:
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"must be {words} {context[key]:,}, got {_shown(value)}"
+        bound = context[key]
+        return f"must be {words} {f'{bound:,}' if isinstance(bound, int) else f'{bound:g}'}, got {_shown(value)}"
     if kind == "value_error":
         return str(context.get("error", message))
     if kind == "as_written":

@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 100
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+(_[0-9]+)*)?(\.[0-9]*(_[0-9]+)*)?([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*(_[0-9]+)*)?|\.[0-9]+(_[0-9]+)*)([eE][-+]?[0-9]+)?")
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 
 
@@ -178,7 +178,7 @@ class _Walk:
             return None
         if _INT.fullmatch(text):
             return int(text.replace("_", ""))
-        if any(map(str.isdigit, text)) and _FLOAT.fullmatch(text):
+        if _FLOAT.fullmatch(text):
             value = float(text.replace("_", ""))
             if math.isinf(value):
                 self._error(node, f"{text} is too large a number")

@@ -232,6 +232,8 @@ class Run:
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> Summary:
         """Train to the end, or until interrupted, and save. Returns the summary."""
+        if self.step == 0:
+            self.logger.hparams(to_dict(self.config), ("eval/return", "rollout/return"))
         callbacks: list[Callback] = [self.log, self.evaluate, self.save, self.clock, *self._listeners]
         train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
         finished = not interrupted()

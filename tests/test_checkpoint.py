@@ -154,7 +154,11 @@ def test_files_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 999), st.none() | st.integers(0, 5)), max_size=10), st.integers(1, 4), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(st.integers(0, 999), st.none() | st.integers(0, 5)), max_size=10),
+    st.integers(1, 4),
+    st.integers(0, 3),
+)
 def test_the_last_and_the_best_are_kept_whatever_the_files_times_are(tmp_path_factory, saved, last, best):
     folder = tmp_path_factory.mktemp("c")
     steps = {}

@@ -20,6 +20,7 @@ from rltrain.core import ConfigError, Problem
 from rltrain.registry import Kind, UnknownComponent, settings_class
 from rltrain.settings import Settings
 
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -74,10 +75,16 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent(dumper: yaml.SafeDumper, value: Any) -> yaml.ScalarNode:
     text = value if isinstance(value, str) else json.dumps(value)
-    plain = not isinstance(value, str) or (
-        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and read_value(text, "") == text
-    )
+    plain = not isinstance(value, str) or _reads_back(value)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+def _reads_back(text: str) -> bool:
+    """Whether text needs no quotes."""
+    try:
+        return bool(_PLAIN.fullmatch(text)) and read_value(text, "") == text
+    except ConfigError:
+        return False
 
 
 for _type in (str, int, float, bool, type(None)):

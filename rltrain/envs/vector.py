@@ -43,8 +43,8 @@ def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = No
             settings.id,
             max_episode_steps=settings.max_episode_steps,
             disable_env_checker=True,
-            render_mode=render_mode,
             **settings.kwargs,
+            **({} if render_mode is None else {"render_mode": render_mode}),  # not every environment knows it
         )
     )
     env: gym.Env[Any, Any] = raw

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rltrain import networks
-from rltrain.agents.dqn import DQN, DQNSettings, Diverged
+from rltrain.agents.dqn import DQN, Diverged, DQNSettings
 from rltrain.core import EnvSpec, Transition
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
 from rltrain.schedules import Constant
@@ -100,9 +100,7 @@ def test_dueling_values_have_the_state_value_as_their_mean():
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     outputs = dqn.q_network.infer(obs)
     np.testing.assert_allclose(dqn.values(obs).mean(axis=1), outputs[:, 0], atol=1e-5)
-    np.testing.assert_allclose(
-        dqn.values(obs)[:, 0] - dqn.values(obs)[:, 1], outputs[:, 1] - outputs[:, 2], atol=1e-5
-    )
+    np.testing.assert_allclose(dqn.values(obs)[:, 0] - dqn.values(obs)[:, 1], outputs[:, 1] - outputs[:, 2], atol=1e-5)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_does_harm():

@@ -1,0 +1,174 @@
+"""What holds for every registered component, without naming any."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from rltrain import checkpoint
+from rltrain.config.jsonschema import json_schema
+from rltrain.config.load import from_dict, load, to_dict
+from rltrain.core import ActionValues
+from rltrain.experiment import build, problems
+from rltrain.registry import UnknownComponent, find, names, settings_class
+
+AGENTS, EXPLORATIONS = names("agents"), names("explorations")
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+ENVS = ["CartPole-v1", "FrozenLake-v1"]
+SHORT = {"learning_starts": 10, "buffer_size": 500, "batch_size": 8}
+
+
+def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration="epsilon_greedy"):
+    known = settings_class("agents", agent).model_fields
+    data = {
+        "env": {"id": env, "num_envs": num_envs},
+        "agent": {"name": agent, **{key: value for key, value in SHORT.items() if key in known}},
+        "train": {"total_steps": 1_000},
+        "seed": seed,
+        "device": "cpu",
+    }
+    if find("agents", agent).explores_with == "selector":
+        data["exploration"] = {"name": exploration}
+    return from_dict(data).config
+
+
+def canonical(state):
+    arrays = {}
+    tree = checkpoint._outline(state, "", arrays)
+    return json.dumps(tree), {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_state_goes_through_a_checkpoint_and_learning_goes_on_exactly(agent, env, num_envs, tmp_path):
+    made = config(agent, env, num_envs)
+    assert problems(made) == []
+    first = build(made)
+    first.loop.advance(150)
+    state = {"agent": first.agent.state_dict(), "loop": first.loop.state_dict()}
+    path = checkpoint.save(tmp_path, 150, state, config=to_dict(made), score=None)
+    second = build(made)
+    second.loop.advance(30)  # what it did before is forgotten by loading
+    saved = checkpoint.load(path).state
+    second.agent.load_state_dict(saved["agent"])
+    second.loop.load_state_dict(saved["loop"])
+    assert canonical(second.agent.state_dict()) == canonical(first.agent.state_dict())
+    for experiment in (first, second):
+        experiment.loop.advance(150)
+    assert canonical(second.agent.state_dict()) == canonical(first.agent.state_dict())
+    assert canonical(second.loop.state_dict()) == canonical(first.loop.state_dict())
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_equal_seeds_agree_and_others_differ(agent):
+    states = []
+    for seed in (0, 0, 1):
+        experiment = build(config(agent, seed=seed))
+        experiment.loop.advance(200)
+        states.append(canonical(experiment.agent.state_dict()))
+    assert states[0] == states[1] != states[2]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_acting_without_exploring_changes_nothing_and_fits_the_space(agent):
+    experiment = build(config(agent))
+    experiment.loop.advance(150)
+    before = canonical(experiment.agent.state_dict())
+    space = experiment.spec.observation_space
+    for count in (1, 5, 20):
+        obs = np.stack([np.asarray(space.sample()) for _ in range(count)])
+        actions = experiment.agent.act(obs, explore=False)
+        assert all(experiment.spec.action_space.contains(action) for action in actions)
+        assert np.array_equal(actions, experiment.agent.act(obs, explore=False))
+    assert canonical(experiment.agent.state_dict()) == before
+
+
+@pytest.mark.parametrize("name", EXPLORATIONS)
+def test_every_selector_chooses_valid_actions_and_depends_on_its_generator_alone(name):
+    component = find("explorations", name)
+    if component.kind != "selector":
+        pytest.skip("perturbs continuous actions")
+    for count, actions in ((1, 2), (7, 5)):
+        values = ActionValues(np.random.default_rng(0).normal(size=(count, actions)))
+        chosen = [
+            component(settings_class("explorations", name)(name=name)).select(values, 10, np.random.default_rng(3))
+            for _ in range(2)
+        ]
+        assert np.array_equal(*chosen)
+        assert chosen[0].shape == (count,)
+        assert ((chosen[0] >= 0) & (chosen[0] < actions)).all()
+
+
+@pytest.mark.parametrize("name", names("bonuses"))
+def test_every_bonus_keeps_its_state(name):
+    from rltrain.core import EnvSpec, Transition
+
+    spec = EnvSpec("x", gym.spaces.Discrete(6), gym.spaces.Discrete(2), 2)
+    made = settings_class("bonuses", name)(name=name)
+    first, second = (find("bonuses", name)(made, spec, rng=np.random.default_rng(0)) for _ in range(2))
+    no = np.zeros(2, bool)
+    step = Transition(np.array([0, 1]), np.array([0, 1]), np.zeros(2, np.float32), np.array([2, 2]), no, no)
+    for _ in range(5):
+        assert first.bonus(step).shape == (2,)
+    second.load_state_dict(first.state_dict())
+    assert np.array_equal(first.bonus(step), second.bonus(step))
+
+
+def test_a_count_bonus_is_one_over_the_root_of_the_visits():
+    from rltrain.bonuses.count import Count
+    from rltrain.core import EnvSpec, Transition
+
+    spec = EnvSpec("x", gym.spaces.Discrete(6, start=1), gym.spaces.Discrete(2), 1)
+    count = Count(Count.Config(scale=2.0), spec, rng=np.random.default_rng(0))
+    no = np.zeros(1, bool)
+    step = Transition(np.array([1]), np.array([0]), np.zeros(1, np.float32), np.array([6]), no, no)
+    assert [round(float(count.bonus(step)[0]), 5) for _ in range(4)] == [2.0, 1.41421, 1.1547, 1.0]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_is_right_explained_and_pointed_at_the_schema(path):
+    loaded = load(path).config
+    assert problems(loaded) == []
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# yaml-language-server: $schema=")
+    assert (path.parent / lines[0].split("=")[1]).resolve() == ROOT / "configs" / "schema.json"
+    assert any(f"rltrain train {path.relative_to(ROOT)}" in line for line in lines[:12])
+
+
+def test_the_schema_accepts_every_shipped_config_and_refuses_a_typo():
+    import jsonschema
+
+    from rltrain.config.reader import read
+
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert len(CONFIGS) >= 2
+    for path in CONFIGS:
+        data = read(path.read_text(), str(path)).data
+        assert list(validator.iter_errors(data)) == []
+        assert list(validator.iter_errors({**data, "agent": {**data["agent"], "lerning_rate": 1}}))
+
+
+def test_unknown_names_suggest_the_nearest():
+    with pytest.raises(UnknownComponent, match="did you mean 'dqn'"):
+        find("agents", "dqm")
+
+
+def test_epsilon_greedy_explores_as_often_as_it_says():
+    component = find("explorations", "epsilon_greedy")
+    selector = component(component.Config(epsilon=0.3))
+    values = ActionValues(np.tile([0.0, 1.0, 0.5, 0.2], (40_000, 1)))
+    counts = np.bincount(selector.select(values, 0, np.random.default_rng(0)), minlength=4)
+    expected = 40_000 * np.array([0.075, 0.775, 0.075, 0.075])
+    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # 3 degrees of freedom, p = 0.001
+
+
+def test_ties_are_broken_uniformly_while_exploring():
+    component = find("explorations", "epsilon_greedy")
+    selector = component(component.Config(epsilon=0.0))
+    values = ActionValues(np.tile([1.0, 1.0, 0.0, 1.0], (30_000, 1)))
+    counts = np.bincount(selector.select(values, 0, np.random.default_rng(0)), minlength=4)
+    assert counts[2] == 0
+    assert ((counts[[0, 1, 3]] - 10_000) ** 2 / 10_000).sum() < 13.8  # 2 degrees of freedom, p = 0.001

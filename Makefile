@@ -2,6 +2,7 @@
 PY ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
+PEER ?=
 CONFIG ?= configs/dqn_cartpole.yaml
 # On a Linux machine without an NVIDIA card: make setup TORCH_INDEX=<the PyTorch CPU wheel index>
 TORCH_INDEX ?=
@@ -44,7 +45,7 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format rltrain tests benchmarks
 
 bench: $(STAMP) ## measure speed and learning, see benchmarks/README.md
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/speed.py $(if $(PEER),--peer $(PEER))
 
 docs: $(STAMP) ## build the documentation into docs/_build
 	$(BIN)/python -m pip install --quiet -c constraints.txt sphinx furo myst-parser

@@ -1,0 +1,55 @@
+"""Put the results into the README's tables: python benchmarks/readme.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+
+
+def learning() -> str:
+    """The seeds of the main configuration."""
+    data = json.loads((HERE / "results" / "dqn_cartpole.json").read_text())
+    low, high = data["iqm_ci95"]
+    finals = ", ".join(f"{row['last']:.0f}" for row in data["rows"])
+    bests = ", ".join(f"{row['best']:.0f}" for row in data["rows"])
+    return (
+        f"| IQM over {len(data['rows'])} seeds | 95 % interval | seeds at 475 or more | final policy of each seed | "
+        "best checkpoint of each seed |\n|---|---|---|---|---|\n"
+        f"| {data['iqm']:.1f} | {low:.1f} to {high:.1f} | {data['seeds_at_475_or_more']} | {finals} | {bests} |"
+    )
+
+
+def speed() -> str:
+    """The ratio to the peer and the small figures."""
+    data = json.loads((HERE / "results" / "speed.json").read_text())
+    whole = data["whole_run_published_dqn_cartpole"]
+    ratios = [row["ratio"] for row in whole["pairs"]]
+    rows = {
+        "DQN, published settings, 50,000 steps, process start to exit": f"{whole['median_ratio']:.2f} times as fast as "
+        f"Stable-Baselines3 ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} pairs)",
+        "100 greedy CartPole episodes": f"{data['evaluation_100_episodes_seconds']:.2f} s "
+        f"(mean length {data['evaluation_mean_length']:.0f})",
+        "`rltrain --help`": f"{data['help_seconds']:.2f} s",
+        "`rltrain check`": f"{data['check_seconds']:.2f} s",
+        "process start to the first gradient step": f"{data['first_gradient_step_over_import_torch']:.2f} times "
+        "`import torch`",
+        "a checkpoint of 100 kB, flushed to the disk": f"{data['checkpoint_100kB_milliseconds']:.1f} ms",
+        "a log entry of 10 values": f"{data['log_entry_microseconds']:.0f} microseconds",
+    }
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def main() -> None:
+    """Rewrite what stands between each marker and the next blank line after its table."""
+    text = README.read_text()
+    for name, table in (("learning", learning()), ("speed", speed())):
+        text = re.sub(rf"<!-- {name} -->\n(\n(\|.*\n)+)?", lambda _, n=name, t=table: f"<!-- {n} -->\n\n{t}\n", text)
+    README.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

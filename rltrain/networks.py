@@ -70,7 +70,8 @@ class FusedMLP:
     """A multi-layer perceptron whose forward and backward passes write into memory made once.
 
     h_l = act(h_(l-1) W_l + b_l) for the hidden layers, h_L = h_(L-1) W_L + b_L.
-    Weights are stored as (inputs, outputs). NumPy sees the same memory, so acting costs no copy.
+    Each weight matrix is laid out with its longer side last, in which order thin layers multiply several
+    times faster. NumPy sees the same memory, so acting costs no copy.
     """
 
     def __init__(self, sizes: Sequence[int], activation: Activation, rng: np.random.Generator) -> None:
@@ -95,7 +96,8 @@ class FusedMLP:
     def _views(flat: Tensor, shapes: list[tuple[int, int]]) -> tuple[list[Tensor], list[Tensor]]:
         weights, biases, at = [], [], 0
         for inputs, outputs in shapes:
-            weights.append(flat[at : at + inputs * outputs].view(inputs, outputs))
+            stored = flat[at : at + inputs * outputs]
+            weights.append(stored.view(inputs, outputs) if inputs < outputs else stored.view(outputs, inputs).t())
             at += inputs * outputs
             biases.append(flat[at : at + outputs])
             at += outputs
@@ -129,7 +131,11 @@ class FusedMLP:
         buffers = self._buffers[grad.shape[0]]
         for layer in range(len(self._weights) - 1, -1, -1):
             below = buffers.outputs[layer - 1] if layer else self._input
-            torch.mm(below.t(), grad, out=self._weight_grads[layer])
+            weight_grad = self._weight_grads[layer]  # (inputs, outputs), in memory as the weight is
+            if weight_grad.is_contiguous():
+                torch.mm(below.t(), grad, out=weight_grad)
+            else:
+                torch.mm(grad.t(), below, out=weight_grad.t())
             torch.sum(grad, 0, out=self._bias_grads[layer])
             if layer:
                 down = buffers.grads[layer - 1]

@@ -18,12 +18,12 @@ def pair(activation, seed=0):
 
 
 def gradients(network, module):
-    """Both gradients in the fused network's layout: weights as (inputs, outputs)."""
-    parts = []
-    for part in module._module.parameters():
-        grad = part.grad
-        parts.append(grad.t().reshape(-1) if grad.ndim == 2 else grad)
-    return network.gradient, torch.cat(parts)
+    """Both gradients in torch's order: weights as (outputs, inputs), then biases, layer by layer."""
+    mine = []
+    for weight, bias in zip(network._weight_grads, network._bias_grads, strict=True):
+        mine += [weight.t().reshape(-1), bias]
+    assert sum(part.numel() for part in mine) == network.gradient.numel()
+    return torch.cat(mine), module.gradient
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

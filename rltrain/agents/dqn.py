@@ -16,6 +16,7 @@ layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_module("torch")
+
+BLOCK = 32
+"""Gradient steps whose batches are drawn, and valued by the target network, together."""
 
 
 class Diverged(RltrainError):
@@ -133,6 +137,7 @@ class DQN:
         device: str,
     ) -> None:
         torch.set_num_threads(1)  # more threads are slower for networks of this size
+        torch.set_flush_denormal(True)  # Adam's moments of dead units decay to numbers that take many times longer
         init_rng, replay_rng, self._rng = rng.spawn(3)
         device = resolve_device(device)
         self._config = config
@@ -191,10 +196,12 @@ class DQN:
             self._synced_at = self._steps
             self.target_network.parameters.lerp_(self.q_network.parameters, config.tau)
         learning_rate = config.learning_rate(self._steps)
-        count = since if config.gradient_steps == -1 else config.gradient_steps
-        for _ in range(count - 1):
-            self._gradient_step(learning_rate)
-        q, action, target, weight, td_error = self._gradient_step(learning_rate)
+        left = since if config.gradient_steps == -1 else config.gradient_steps
+        while left:
+            block = min(left, BLOCK)
+            parts = self._gradient_steps(block, learning_rate)
+            left -= block
+        q, action, target, weight, td_error = parts
         return {
             "train/loss": lambda: losses.q_learning_loss(q, action, target, weight, config.loss),
             "train/q_value": q,
@@ -203,26 +210,46 @@ class DQN:
             **self._exploration.metrics(self._steps),
         }
 
-    def _gradient_step(self, learning_rate: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """One step of Adam; returns what the loss was made of: q, action, target, weight and TD error."""
-        config = self._config
-        batch = self.replay.sample(config.batch_size)
+    def _gradient_steps(self, count: int, learning_rate: float) -> tuple[Tensor, ...]:
+        """So many gradient steps, a batch each. The target network stays, so it values all batches at once.
+
+        Returns what the last loss was made of: q, action, target, weight and TD error.
+        """
+        size = self._config.batch_size
+        batch = self.replay.sample(count * size)
         obs, next_obs = self._tensor(batch.obs), self._tensor(batch.next_obs)
         next_q = self._q(self.target_network.evaluate(next_obs))
+        action = batch.action - self._first_action if self._first_action else batch.action
+        columns = (obs, action, batch.reward, batch.discount, next_obs, batch.weight, next_q)
+        for row in zip(*(column.split(size) for column in columns), strict=True):
+            parts = self._gradient_step(learning_rate, *row)
+        return parts
+
+    def _gradient_step(
+        self,
+        learning_rate: float,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        next_obs: Tensor,
+        weight: Tensor,
+        next_q: Tensor,
+    ) -> tuple[Tensor, ...]:
+        config = self._config
         if config.double:
             next_value = losses.double_value(self._q(self.q_network.evaluate(next_obs)), next_q)
         else:
             next_value = losses.greedy_value(next_q)
-        target = losses.td_target(batch.reward, batch.discount, next_value)
+        target = losses.td_target(reward, discount, next_value)
         q = self._q(self.q_network.forward(obs))
-        action = batch.action - self._first_action if self._first_action else batch.action
-        grad, td_error = losses.q_learning_gradient(q, action, target, batch.weight, config.loss)
+        grad, td_error = losses.q_learning_gradient(q, action, target, weight, config.loss)
         self.q_network.backward(grad if self._head is None else grad @ self._head.t())
         norm = clip_gradient(self.q_network.gradient, config.max_grad_norm)
-        if not np.isfinite(norm):
+        if not math.isfinite(norm):
             raise Diverged(f"the gradient is not finite at step {self._steps:,}: lower agent.learning_rate")
         self.optimizer.step(self.q_network.gradient, learning_rate)
-        return q, action, target, batch.weight, td_error
+        return q, action, target, weight, td_error
 
     def _tensor(self, obs: Tensor) -> Tensor:
         if self._one_hot:

@@ -11,7 +11,7 @@ import numpy as np
 from rltrain.logger import read_metrics
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 
 def main() -> None:

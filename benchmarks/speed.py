@@ -66,7 +66,7 @@ def small_figures() -> dict[str, float]:
     for number in range(6):
         code = (
             "import sys, os; from rltrain.agents.dqn import DQN; step = DQN._gradient_step\n"
-            "def stop(self, rate): step(self, rate); os._exit(0)\n"
+            "def stop(self, *parts): step(self, *parts); os._exit(0)\n"
             "DQN._gradient_step = stop; from rltrain.cli.main import main; main()"
         )
         arguments = ["train", config, *first, "agent.learning_starts=2", "--quiet", "--run-dir"]

@@ -32,23 +32,25 @@ class RunLogger:
         self._events: IO[bytes] | None = None
         self._record: Any = None
         self._failed = False
+        self._last = -1  # greatest step that was logged
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one entry. A full disk is reported once; training goes on and later entries are tried again."""
         try:
-            self._open(step)
+            self._open()
             assert self._metrics is not None
             line: dict[str, float | None] = {"step": step}
             line.update({name: _plain(value) for name, value in metrics.items() if not name.startswith("time/")})
             self._metrics.write(json.dumps(line).encode() + b"\n")
             self._metrics.flush()
             self._write_event(step, metrics)
+            self._last = max(self._last, step)
         except OSError as error:
             if not self._failed:
                 warnings.warn(f"{self._folder}: metrics cannot be written: {error.strerror}", stacklevel=2)
             self._failed = True
 
-    def _open(self, step: int) -> None:
+    def _open(self) -> None:
         if self._metrics is not None:
             return
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -62,7 +64,7 @@ class RunLogger:
         self._record.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         if number:  # a running TensorBoard drops what it read of the steps that are written again
             start = SessionLog(status=SessionLog.START)
-            self._record.write(Event(wall_time=time.time(), step=step, session_log=start).SerializeToString())
+            self._record.write(Event(wall_time=time.time(), step=self._last + 1, session_log=start).SerializeToString())
 
     def _write_event(self, step: int, metrics: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -78,7 +80,7 @@ class RunLogger:
         from tensorboard.plugins.hparams import summary_v2 as hp
 
         flat = _flatten(settings)
-        self._open(0)
+        self._open()
         domain = hp.hparams_config_pb(
             hparams=[hp.HParam(name) for name in flat], metrics=[hp.Metric(name) for name in metrics]
         )
@@ -93,11 +95,11 @@ class RunLogger:
             if file is not None:
                 file.flush()
                 os.fsync(file.fileno())
-        return {"lengths": {path.name: path.stat().st_size for path in self._files()}}
+        return {"last": self._last, "lengths": {path.name: path.stat().st_size for path in self._files()}}
 
     def load_state_dict(self, state: State) -> None:
         """Cut every file back to its length in the state; remove those that were not there."""
-        lengths = state["lengths"]
+        lengths, self._last = state["lengths"], state["last"]
         self.close()
         for path in self._files():
             if path.name not in lengths:
@@ -107,7 +109,7 @@ class RunLogger:
 
     def start_fresh(self) -> None:
         """Forget everything that was logged."""
-        self.load_state_dict({"lengths": {}})
+        self.load_state_dict({"last": -1, "lengths": {}})
 
     def _files(self) -> list[Path]:
         return [path for path in (self._folder / METRICS, *self._folder.glob(f"{EVENTS}.*")) if path.exists()]

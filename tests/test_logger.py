@@ -59,6 +59,18 @@ def test_after_a_resume_there_is_no_duplicate_and_nothing_missing(tmp_path, torn
     assert [entry["x"] for entry in read_metrics(tmp_path)] == list(range(9))
 
 
+def test_a_resume_at_the_very_step_that_was_logged_last_keeps_its_entries(tmp_path):
+    logger = RunLogger(tmp_path)
+    logger.log(1500, {"x": 1.0})
+    state = logger.state_dict()
+    logger.close()
+    resumed = RunLogger(tmp_path)
+    resumed.load_state_dict(state)
+    resumed.log(1500, {"y": 2.0})
+    resumed.close()
+    assert scalars(tmp_path) == {"x": [(1500, 1.0)], "y": [(1500, 2.0)]}
+
+
 def test_a_resume_without_a_checkpoint_begins_with_empty_logs(tmp_path):
     logger = RunLogger(tmp_path)
     logger.log(1, {"x": 1.0})

@@ -234,3 +234,25 @@ def test_twenty_starts_at_once_get_twenty_folders(small_config, tmp_path):
     assert len(set(folders)) == 20
     for name in ("../x", "/abs", "a/../../b", "x" * 300, "\u2215", ".", ""):
         assert create_run(tmp_path / "root", name, 0).resolve().is_relative_to(tmp_path / "root")
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_line_and_harms_no_earlier_one(small_config, tmp_path):
+    """The file size limit stands for a full disk: it stops the growing checkpoints, not the small files."""
+    import resource
+
+    from rltrain import checkpoint
+
+    folder = tmp_path / "run"
+    done = subprocess.run(
+        [*RLTRAIN, "train", str(small_config), "agent.buffer_size=5000", "train.total_steps=4000", "--run-dir", folder],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
+    )
+    assert done.returncode == 74, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr
+    kept = checkpoint.newest(folder / "checkpoints", on_corrupt=lambda path, why: pytest.fail(why))
+    assert kept is not None
+    assert kept.step >= 250

@@ -14,7 +14,6 @@ from rltrain.cli import check, evaluate, list_, render, schema, show, train  # n
 
 app = typer.Typer(
     name="rltrain",
-    help="Train reinforcement-learning agents from one YAML file.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,7 +34,7 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
-    pass
+    """Train reinforcement-learning agents from one YAML file."""
 
 
 app.command("train")(train.train)
@@ -61,4 +60,7 @@ def main() -> None:
         if isinstance(error, UnknownComponent):
             typer.echo(f"error: {error}", err=True)
             sys.exit(2)
+        if isinstance(error, OSError):
+            typer.echo(f"error: {error.filename or 'the run folder'}: {error.strerror or error}", err=True)
+            sys.exit(74)
         raise

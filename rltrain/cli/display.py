@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rltrain.config.schema import Config
 from rltrain.core import Progress as LoopProgress
@@ -47,12 +47,10 @@ class Display:
             self._print(f"{name} on {self._config.env.id}, {total:,} steps, seed {self._config.seed}")
             self._print(f"run folder: {self._folder}")
         if self._live:
-            columns = (
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("eta"),
-                TimeRemainingColumn(),
+            columns = (  # fits into 80 columns
+                BarColumn(bar_width=8),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[text]}"),
             )
             self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
@@ -89,7 +87,7 @@ class Display:
         return (step - first) / max(time.monotonic() - began, 1e-9)
 
     def _text(self, progress: LoopProgress) -> str:
-        parts = [f"{self._rate(progress.steps):,.0f} steps/s"]
+        parts = [f"{self._rate(progress.steps):,.0f}/s" if self._live else f"{self._rate(progress.steps):,.0f} steps/s"]
         if self._returns:
             parts.append(f"return {sum(self._returns) / len(self._returns):.1f}")
         latest = self._run.log.latest if self._run is not None else {}

@@ -72,7 +72,7 @@ def find(kind: Kind, name: str) -> Any:
     if name not in _shipped(kind):
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
+        hint = f", did you mean '{near[0]}'?" if near else "; if it is your own, name its module with --plugin"
         raise UnknownComponent(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     (component,) = (

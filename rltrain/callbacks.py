@@ -10,6 +10,9 @@ import numpy as np
 
 from rltrain.core import Metrics, Progress, State
 
+EXACT = ("exact_return", "percent_of_optimal", "optimal_action_share", "value_error")
+"""Exact figures that are logged."""
+
 
 class Log(Protocol):
     """Where metrics go."""
@@ -36,6 +39,11 @@ def number(value: Any) -> float:
     if callable(value):
         value = value()
     return float(value if isinstance(value, int | float) else value.mean())
+
+
+def score_of(result: dict[str, Any]) -> float:
+    """What policies are compared by: the exact return where it is known, else the mean of the episodes."""
+    return float(result.get("exact_return", result["return_mean"]))
 
 
 class LogProgress:
@@ -145,26 +153,27 @@ class Evaluate:
         """Evaluate now. True when the stopping rule is met."""
         result = self._evaluate()
         self.step, self.latest = step, result
-        score = result["return_mean"]
+        score = score_of(result)
         if self.best is None or score >= self.best:  # a tie goes to the later one
             self.best, self.best_step = score, step
         entry = {
-            "eval/return": score,
+            "eval/return": result["return_mean"],
             "eval/return_iqm": result["return_iqm"],
             "eval/length": result["length_mean"],
         }
         if result["success_rate"] is not None:
             entry["eval/success_rate"] = result["success_rate"]
+        entry |= {f"eval/{name}": result[name] for name in EXACT if name in result}
         self._log.log(step, entry)
         if self._stop_return is None or score < self._stop_return:
             return False
-        confirmed: float = self._confirm(step)["return_mean"]
+        confirmed = score_of(self._confirm(step))
         self._log.log(step, {"eval/return_confirmed": confirmed})
         return confirmed >= self._stop_return
 
     def score_at(self, step: int) -> float | None:
         """The score of the evaluation at exactly this step, if there was one."""
-        return self.latest["return_mean"] if self.latest is not None and self.step == step else None
+        return score_of(self.latest) if self.latest is not None and self.step == step else None
 
     def state_dict(self) -> State:
         """The latest and the best score."""

@@ -17,6 +17,8 @@ from rltrain.settings import Settings
 if TYPE_CHECKING:
     import gymnasium as gym
 
+    from rltrain.mdp import Model
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Metrics: TypeAlias = dict[str, Any]
 """Name -> number; or an array or tensor, whose mean is meant; or a function that returns one of these.
@@ -71,6 +73,8 @@ class EnvSpec:
     num_envs: int
     max_episode_steps: int | None = None
     reward_threshold: float | None = None
+    model: Model | None = None
+    """Every probability of the environment, where it is finite and tells them; for planners and exact figures."""
 
 
 class Problem(NamedTuple):
@@ -106,7 +110,8 @@ class Agent(Protocol):
     """An action-selection mechanism and an update rule; owns its memory, never sees the environment.
 
     Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class
-    attributes `Config` (its settings) and `explores_with` (`"selector"`, `"noise"` or None).
+    attributes `Config` (its settings), `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the
+    fields of `ActionValues` beside `mean` that it fills in.
     """
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
@@ -136,7 +141,7 @@ class Stateful(Protocol):
 
 
 class ActionSelector(Stateful, Protocol):
-    """Turns action values into actions."""
+    """Turns action values into actions. `needs` names the fields of `ActionValues` it cannot do without."""
 
     def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array: ...
     def metrics(self, step: int) -> Metrics: ...
@@ -169,7 +174,9 @@ class Progress:
 class Loop(Protocol):
     """Runs an agent in its environments. Nothing above a loop can tell which one runs."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Environment steps since the run began."""
 
     def advance(self, steps: int) -> Progress:
         """Take `steps` environment steps, rounded up to a multiple of the number of environments."""

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
-from rltrain.callbacks import Evaluate, LogProgress, SaveCheckpoints, StopAfter
+from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
-from rltrain.core import Agent, EnvSpec, Problem, State
-from rltrain.envs.vector import describe, load_wrapper_state, make_env, make_vector, wrapper_state
-from rltrain.evaluation import EvalProtocol, run_episodes, summarise
+from rltrain.core import Agent, Array, EnvSpec, Loop, State
+from rltrain.envs.vector import describe, load_wrapper_state, make_vector, wrapper_state
+from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
+from rltrain.exact import ExactEvaluator
+from rltrain.kernels.episodes import ModelEpisodes
+from rltrain.kernels.tabular import MISSING, compiled_tabular_loop
+from rltrain.kernels.world import model_is_true
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
+from rltrain.tabular import TabularAgent
 
 CONFIRM_EPISODES = 100
 """Fresh episodes on which `train.stop.return` is decided."""
+MIN_COMPILED_STEPS = 20_000
+"""Shorter runs are over before a compiled loop has been loaded."""
 MAX_EVAL_ENVS = 128
 """Evaluation episodes that run at once."""
 
@@ -42,73 +49,13 @@ class Experiment:
     spec: EnvSpec
     envs: VectorEnv
     agent: Agent
-    loop: EnvironmentLoop
+    loop: Loop
+    note: str | None = None
+    """Something that the user should be told once."""
 
 
-def environment_problems(config: Config) -> list[Problem]:
-    """What keeps the environment from being made."""
-    env = config.env
-    if ":" in env.id:
-        return [Problem("env.id", f"'{env.id}' would import a module: name it with --plugin instead")]
-    try:
-        gym.spec(env.id)
-    except gym.error.DeprecatedEnv as error:
-        return [Problem("env.id", str(error))]
-    except gym.error.Error:
-        near = difflib.get_close_matches(env.id, list(gym.registry), n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        own = " (an environment of your own? name its module with --plugin)"
-        return [Problem("env.id", f"unknown environment '{env.id}'{hint or own}")]
-    try:
-        make_env(config.env).close()
-        probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
-        probe.close()
-    except Exception as error:  # an environment may raise whatever it likes; the user gets its words
-        bare = env.model_copy(update={"wrappers": ()})
-        try:
-            make_env(bare).close()
-        except Exception as inner:
-            where = "env.kwargs" if env.kwargs else "env.id"
-            return [Problem(where, f"{env.id} cannot be made: {_first_line(inner)}")]
-        return [Problem("env.wrappers", _first_line(error))]
-    return []
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def problems(config: Config) -> list[Problem]:
-    """Everything about a valid configuration that does not fit together, before any work is done."""
-    found = environment_problems(config)
-    if found:
-        return found
-    envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
-    spec = describe(config.env, envs)
-    envs.close()
-    spec = EnvSpec(**{**spec.__dict__, "num_envs": config.env.num_envs})
-    return list(_misfits(config, spec))
-
-
-def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
-    agent_name = _name(config.agent)
-    kind = find("agents", agent_name).explores_with
-    if kind is None and config.exploration is not None:
-        yield Problem("exploration", f"{agent_name} explores by itself: leave this block out")
-    if kind == "selector" and config.exploration is None:
-        yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: epsilon_greedy}}")
-    if kind is not None and config.exploration is not None:
-        name = _name(config.exploration)
-        has = find("explorations", name).kind
-        if has != kind:
-            yield Problem("exploration.name", f"'{name}' is a {has} and {agent_name} explores with a {kind}")
-    parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
-    for part in parts:
-        if part is not None:
-            yield from part.problems(config, spec)
-
-
-def _name(settings: Any) -> str:
+def component_name(settings: Any) -> str:
+    """The name under which a component was chosen."""
     return str(settings.name)
 
 
@@ -116,8 +63,8 @@ def build_agent(config: Config, spec: EnvSpec) -> Agent:
     """Make the agent with its exploration."""
     exploration = None
     if config.exploration is not None:
-        exploration = find("explorations", _name(config.exploration))(config.exploration)
-    agent: Agent = find("agents", _name(config.agent))(
+        exploration = find("explorations", component_name(config.exploration))(config.exploration)
+    agent: Agent = find("agents", component_name(config.agent))(
         config.agent,
         spec,
         exploration=exploration,
@@ -133,12 +80,29 @@ def build(config: Config) -> Experiment:
     spec = describe(config.env, envs)
     agent = build_agent(config, spec)
     bonuses = [
-        find("bonuses", _name(part))(part, spec, rng=generator(config.seed, Stream.BONUSES, index))
+        find("bonuses", component_name(part))(part, spec, rng=generator(config.seed, Stream.BONUSES, index))
         for index, part in enumerate(config.bonuses)
     ]
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
     loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds)
-    return Experiment(config, spec, envs, agent, loop)
+    faster, note = _compiled(config, spec, loop, agent, bonuses)
+    return Experiment(config, spec, envs, agent, faster or loop, note)
+
+
+def _compiled(
+    config: Config, spec: EnvSpec, loop: EnvironmentLoop, agent: Agent, bonuses: list[Any]
+) -> tuple[Loop | None, str | None]:
+    """The compiled loop where there is one and it is wanted; else what to say of its absence."""
+    wanted, tabular = config.train.compile, isinstance(agent, TabularAgent)
+    short = config.train.total_steps < MIN_COMPILED_STEPS
+    if wanted == "off" or (wanted == "auto" and (short or not tabular)):
+        return None, None
+    found = compiled_tabular_loop(loop, agent, bonuses, config.env, spec.model)
+    if not isinstance(found, str):
+        return found, None
+    if wanted == "on":
+        return None, f"there is no compiled loop for this run: {found}"
+    return None, f"{found}: the readable loop runs, some hundred times slower" if found == MISSING else None
 
 
 class Evaluator:
@@ -148,19 +112,52 @@ class Evaluator:
         self.protocol = EvalProtocol.of(config.eval, spec)
         self._config = config
         self._agent = agent
+        self._spec = spec
         self._envs: dict[int, VectorEnv] = {}
+
+    @cached_property
+    def _exact(self) -> ExactEvaluator | None:
+        """Knows the optimum, where the environment tells its model."""
+        if self._spec.model is None:
+            return None
+        gamma = getattr(self._config.agent, "gamma", 1.0)
+        return ExactEvaluator(self._spec.model, gamma=gamma, horizon=self.protocol.max_episode_steps)
+
+    @cached_property
+    def _on_model(self) -> ModelEpisodes | None:
+        """Plays the same episodes sooner, where the model is known and true."""
+        settings, model = self._config.env, self._spec.model
+        if model is None or settings.wrappers or not model_is_true(settings, model):
+            return None
+        return ModelEpisodes(model, self._spec.max_episode_steps)
 
     def __call__(self, seeds: Sequence[int], wrappers: State) -> dict[str, Any]:
         """One greedy episode on each seed, under the given wrapper statistics."""
+        cap = self.protocol.max_episode_steps
+        if self._on_model is not None:
+            episodes = self._on_model(self._policy(), seeds, cap)
+        else:
+            episodes = self._in_environment(seeds, wrappers, cap)
+        return summarise(episodes, self.protocol) | self.exact_figures()
+
+    def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
         count = min(len(seeds), MAX_EVAL_ENVS)
         if count not in self._envs:
             self._envs[count] = make_vector(self._config.env, count, training=False)
         envs = self._envs[count]
         load_wrapper_state(envs, wrappers)
-        episodes = run_episodes(
-            lambda obs: self._agent.act(obs, explore=False), envs, seeds, self.protocol.max_episode_steps
-        )
-        return summarise(episodes, self.protocol)
+        return run_episodes(lambda obs: self._agent.act(obs, explore=False), envs, seeds, cap)
+
+    def _policy(self) -> Array:
+        """The greedy action in every state of the model."""
+        assert self._spec.model is not None
+        return self._agent.act(np.arange(self._spec.model.states), explore=False)
+
+    def exact_figures(self) -> dict[str, float]:
+        """The policy's exact value beside the optimum; nothing where the model is not known."""
+        if self._exact is None or self._spec.model is None:
+            return {}
+        return self._exact(self._policy(), self._agent.values(np.arange(self._spec.model.states)))
 
     def close(self) -> None:
         """Close the environments."""
@@ -251,11 +248,12 @@ class Run:
             "run": str(self.folder),
             "status": status,
             "env": self.config.env.id,
-            "agent": _name(self.config.agent),
+            "agent": component_name(self.config.agent),
             "seed": self.config.seed,
             "steps": self.step,
             "seconds": round(self.clock.elapsed(), 3),
             "eval_return": latest.get("return_mean"),
+            **{f"eval_{name}": latest[name] for name in EXACT if name in latest},
             "eval_success_rate": latest.get("success_rate"),
             "best_return": self.evaluate.best,
             "best_step": self.evaluate.best_step,

@@ -28,14 +28,14 @@ class EnvironmentLoop:
     def __init__(self, agent: Agent, envs: VectorEnv, *, bonuses: Sequence[RewardBonus] = (), seeds: list[int]) -> None:
         self.steps = 0  # environment steps
         self._agent = agent
-        self._envs = envs
+        self.envs = envs
         self._bonuses = bonuses
         self._seeds = seeds
         self._obs = np.array(begin(envs, seeds)[0])
 
     def advance(self, steps: int) -> Progress:
         """Take `steps` environment steps, rounded up to whole vector steps."""
-        agent, envs = self._agent, self._envs
+        agent, envs = self._agent, self.envs
         progress = Progress(self.steps)
         goal = self.steps + steps
         while self.steps < goal:
@@ -77,14 +77,18 @@ class EnvironmentLoop:
             if told is not None and told[index]:
                 progress.successes.append(bool(info["episode_success"][index]))
 
+    def place(self, steps: int, obs: np.ndarray) -> None:
+        """Take note of where a compiled loop has taken the environments."""
+        self.steps, self._obs = steps, obs
+
     def state_dict(self) -> State:
         """The step, what the agent saw last, and the open episode of every environment."""
-        return {"steps": self.steps, "obs": self._obs, "envs": snapshot(self._envs)}
+        return {"steps": self.steps, "obs": self._obs, "envs": snapshot(self.envs)}
 
     def load_state_dict(self, state: State) -> None:
         """Return to the saved step, in the middle of the saved episodes."""
         self.steps = state["steps"]
-        self._obs = restore(self._envs, state["envs"], state["obs"], seeds=self._seeds)
+        self._obs = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
 
 
 class Callback(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,8 @@ from rltrain.config.schema import Config
 from rltrain.core import Array, ConfigError, EnvSpec, State
 from rltrain.envs.vector import describe, load_wrapper_state, make_vector
 from rltrain.evaluation import run_episodes, summarise
-from rltrain.experiment import MAX_EVAL_ENVS, Evaluator, build_agent, problems
+from rltrain.experiment import MAX_EVAL_ENVS, Evaluator, build_agent
+from rltrain.fitting import problems
 from rltrain.rundir import resolve_run
 from rltrain.seeding import Stream, env_seeds, generator
 
@@ -53,7 +55,7 @@ class SavedPolicy:
         envs = make_vector(loaded.config.env, 1)
         spec = describe(loaded.config.env, envs)
         envs.close()
-        spec = EnvSpec(**{**spec.__dict__, "num_envs": loaded.config.env.num_envs})
+        spec = replace(spec, num_envs=loaded.config.env.num_envs)
         return cls(path, saved, loaded.config, spec)
 
     def __enter__(self) -> SavedPolicy:

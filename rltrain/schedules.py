@@ -7,11 +7,34 @@ In YAML a schedule is a plain number, or a block such as
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from rltrain.compilable import compilable
 from rltrain.settings import Settings
+
+CONSTANT, LINEAR, EXPONENTIAL, COSINE = 0.0, 1.0, 2.0, 3.0
+"""First of the four numbers of a schedule."""
+
+Numbers = tuple[float, float, float, float]
+"""Shape, start, end, steps: a schedule in the form in which a compiled loop takes it."""
+
+
+@compilable
+def schedule_value(numbers: Any, step: int) -> float:
+    """The value at an environment step; the equations stand at the classes below."""
+    shape, start, end = numbers[0], numbers[1], numbers[2]
+    if shape == CONSTANT:
+        return float(start)
+    fraction = min(max(step / numbers[3], 0.0), 1.0)
+    if fraction == 1.0:
+        return float(end)
+    if shape == LINEAR:
+        return float(start + (end - start) * fraction)
+    if shape == EXPONENTIAL:
+        return float(start * (end / start) ** fraction)
+    return float(end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2)
 
 
 class Constant(Settings):
@@ -22,6 +45,11 @@ class Constant(Settings):
 
     def __call__(self, step: int) -> float:
         return self.value
+
+    @property
+    def numbers(self) -> Numbers:
+        """Shape, start, end, steps."""
+        return CONSTANT, self.value, self.value, 1.0
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -42,34 +70,35 @@ class _Ramp(Settings):
         """Smallest and greatest value."""
         return min(self.start, self.end), max(self.start, self.end)
 
-    def _fraction(self, step: int) -> float:
-        return min(max(step / self.steps, 0.0), 1.0)
+    _shape: ClassVar[float]
+
+    @property
+    def numbers(self) -> Numbers:
+        """Shape, start, end, steps."""
+        return self._shape, self.start, self.end, float(self.steps)
+
+    def __call__(self, step: int) -> float:
+        return schedule_value(self.numbers, step)
 
 
 class Linear(_Ramp):
     """From `start` to `end` in a straight line: start + (end - start) * t / steps."""
 
     schedule: Literal["linear"]
-
-    def __call__(self, step: int) -> float:
-        fraction = self._fraction(step)
-        return self.end if fraction == 1.0 else self.start + (self.end - self.start) * fraction
+    _shape: ClassVar[float] = LINEAR
 
 
 class Exponential(_Ramp):
     """From `start` to `end` by a constant factor per step: start * (end / start) ** (t / steps)."""
 
     schedule: Literal["exponential"]
+    _shape: ClassVar[float] = EXPONENTIAL
 
     @model_validator(mode="after")
     def _positive(self) -> Exponential:
         if self.start <= 0 or self.end <= 0:
             raise ValueError("an exponential schedule needs 'start' and 'end' above 0")
         return self
-
-    def __call__(self, step: int) -> float:
-        fraction = self._fraction(step)
-        return self.end if fraction == 1.0 else self.start * (self.end / self.start) ** fraction
 
 
 class Cosine(_Ramp):
@@ -79,12 +108,7 @@ class Cosine(_Ramp):
     """
 
     schedule: Literal["cosine"]
-
-    def __call__(self, step: int) -> float:
-        fraction = self._fraction(step)
-        if fraction == 1.0:
-            return self.end
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * fraction)) / 2
+    _shape: ClassVar[float] = COSINE
 
 
 def _kind(value: Any) -> str:

@@ -126,6 +126,7 @@ class DQN:
 
     Config = DQNSettings
     explores_with = "selector"
+    offers = ()
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def load_config(path: Path, overrides: Sequence[str]) -> Config:
     """Load a configuration and check it against the real environment. Raises ConfigError."""
     from rltrain.config.load import load
     from rltrain.core import ConfigError
-    from rltrain.experiment import problems
+    from rltrain.fitting import problems
 
     loaded = load(path, overrides)
     if found := problems(loaded.config):

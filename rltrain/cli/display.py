@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rltrain.callbacks import score_of
 from rltrain.config.schema import Config
 from rltrain.core import Progress as LoopProgress
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 5.0
 """Seconds between lines where there is no terminal."""
+
+
+SHOWN = (
+    ("loss", "train/loss"),
+    ("epsilon", "exploration/epsilon"),
+    ("temperature", "exploration/temperature"),
+    ("coverage", "exploration/state_coverage"),
+)
+"""Metrics that are shown where they exist, and their labels."""
 
 
 class Display:
@@ -36,7 +46,7 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._run: Run | None = None
-        self._printed = 0.0
+        self._printed = time.monotonic()
         self._began = (time.monotonic(), 0)
         self._returns: list[float] = []
 
@@ -68,6 +78,8 @@ class Display:
         """Take figures from this run."""
         self._run = run
         self._began = (time.monotonic(), run.step)
+        if not self._quiet and run.experiment.note is not None:
+            self._print(f"note: {run.experiment.note}")
 
     def __call__(self, progress: LoopProgress) -> bool:
         """Show where the run is."""
@@ -89,13 +101,13 @@ class Display:
     def _text(self, progress: LoopProgress) -> str:
         parts = [f"{self._rate(progress.steps):,.0f}/s" if self._live else f"{self._rate(progress.steps):,.0f} steps/s"]
         if self._returns:
-            parts.append(f"return {sum(self._returns) / len(self._returns):.1f}")
+            parts.append(f"return {sum(self._returns) / len(self._returns):.4g}")
         latest = self._run.log.latest if self._run is not None else {}
-        for label, name in (("loss", "train/loss"), ("epsilon", "exploration/epsilon")):
+        for label, name in SHOWN:
             if name in latest:
                 parts.append(f"{label} {latest[name]:.3g}")
         if self._run is not None and self._run.evaluate.latest is not None:
-            parts.append(f"eval {self._run.evaluate.latest['return_mean']:.1f}")
+            parts.append(f"eval {score_of(self._run.evaluate.latest):.4g}")
         return ", ".join(parts)
 
     def conclude(self, summary: dict[str, Any]) -> None:
@@ -103,7 +115,7 @@ class Display:
         if self._quiet:
             return
         score, best = summary["eval_return"], summary["best_return"]
-        text = "" if score is None else f", eval return {score:.1f} (best {best:.1f} at step {summary['best_step']:,})"
+        text = "" if score is None else f", eval return {score:.5g} (best {best:.5g} at step {summary['best_step']:,})"
         self._print(f"{summary['status']} at step {summary['steps']:,} after {summary['seconds']:.1f} s{text}")
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")

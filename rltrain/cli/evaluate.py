@@ -48,5 +48,24 @@ def _print(report: dict[str, Any]) -> None:
         lines.append(f"  success rate  {report['success_rate']:.1%}  ({report['success_definition']})")
     if report["capped_episodes"]:
         lines.append(f"  cut short     {report['capped_episodes']} episodes reached the cap")
+    if "exact_return" in report:
+        lines += _exact_lines(report)
     lines.append(f"  random policy {report['random_return_mean']:.2f} on the same seeds")
     typer.echo("\n".join(lines))
+
+
+def _exact_lines(report: dict[str, Any]) -> list[str]:
+    """What the model says of the policy, without sampling."""
+    lines = [
+        f"  exact return  {report['exact_return']:.6f}  of at most {report['optimal_return']:.6f} "
+        f"({report['percent_of_optimal']:.2f} % of the way from random {report['random_return']:.4g}; "
+        f"regret {report['regret']:.6f})",
+    ]
+    if report["time_aware_return"] > report["optimal_return"] + 1e-6:
+        lines.append(f"                {report['time_aware_return']:.6f} for a policy that sees the clock")
+    if "optimal_action_share" in report:
+        lines.append(
+            f"  optimal in    {report['optimal_action_share']:.1%} of the states"
+            + (f", values within {report['value_error']:.4g} of the optimum" if "value_error" in report else "")
+        )
+    return lines

@@ -42,6 +42,8 @@ class TrainSettings(Settings):
     """Environment steps, summed over all environments."""
     log_every: int = Field(default=1_000, ge=1)
     """Environment steps between log entries."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether to run the compiled loop, which gives the same numbers; auto where there is one and the run is long."""
     stop: StopSettings = StopSettings()
 
 

@@ -46,8 +46,8 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
         self._raw = raw
         self._index = index
         self._origin: State = {}
-        self._actions: list[Any] = []
-        self._length = 0
+        self.actions: list[Any] = []  # of the open episode, up to MAX_LOGGED_ACTIONS
+        self.length = 0  # steps of the open episode
         self._obs: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -56,21 +56,21 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
             self._origin = {"rng": self.env.unwrapped.np_random.bit_generator.state}
         else:
             self._origin = {"seed": int(seed)}
-        self._actions = []
-        self._length = 0
+        self.actions = []
+        self.length = 0
         self._obs, info = self.env.reset(seed=seed, options=options)
         return self._obs, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step and remember the action."""
-        if self._length < MAX_LOGGED_ACTIONS:
-            self._actions.append(action)
-        self._length += 1
+        if self.length < MAX_LOGGED_ACTIONS:
+            self.actions.append(action)
+        self.length += 1
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._obs = obs
         if terminated or truncated:
             success = info.get("is_success", info.get("success"))
-            info = dict(info, episode_return=self._raw.raw_return, episode_length=self._length)
+            info = dict(info, episode_return=self._raw.raw_return, episode_length=self.length)
             if success is not None:
                 info["episode_success"] = bool(success)
         return obs, reward, terminated, truncated, info
@@ -81,13 +81,18 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
 
     def snapshot(self) -> State:
         """State from which `restore` returns to this very step."""
-        actions = np.asarray(self._actions) if self._actions else np.zeros(0, np.int64)
+        actions = np.asarray(self.actions) if self.actions else np.zeros(0, np.int64)
         return {
             "origin": self._origin,
             "actions": actions,
-            "length": self._length,
+            "length": self.length,
             "obs": [np.asarray(part) for part in _parts(self._obs)],
         }
+
+    def place(self, origin: State | None, actions: list[Any], length: int, obs: Any) -> None:
+        """Take note of where a compiled loop has taken the episode; no `origin` if it is the same episode."""
+        self._origin = origin or self._origin
+        self.actions, self.length, self._obs = actions, length, obs
 
     def restore(self, snapshots: list[State]) -> tuple[Any, str | None]:
         """Go back to this environment's snapshot. Returns the observation and, if it failed, the reason.

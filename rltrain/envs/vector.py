@@ -18,6 +18,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, EnvSpec, State
 from rltrain.envs.episode import Episode, RawReturn
+from rltrain.envs.model import read_model
 from rltrain.registry import find
 
 
@@ -96,6 +97,7 @@ def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
         num_envs=envs.num_envs,
         max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
+        model=read_model(settings),
     )
 
 

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from pydantic import field_validator
 
-from rltrain.core import ActionValues, Array, Metrics, State
+from rltrain.compilable import compilable
 from rltrain.schedules import Linear, ScheduleSetting
+from rltrain.selection import RowSelector, random_action, random_best, share_among_best
 from rltrain.settings import Settings
 
 
-class EpsilonGreedy:
+@compilable
+def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
+    """A uniform action with probability epsilon = levels[0], else argmax_a Q(s, a), ties uniformly."""
+    if rng.random() < levels[0]:
+        return random_action(len(q), rng)
+    return random_best(q, rng)
+
+
+@compilable
+def probabilities(q: Any, visits: Any, levels: Any, out: Any) -> None:
+    """epsilon / A for every action, and 1 - epsilon shared among the best."""
+    out[:] = levels[0] / len(q)
+    share_among_best(q, 1.0 - levels[0], out)
+
+
+class EpsilonGreedy(RowSelector):
     """a is uniform over all actions with probability epsilon(t), else argmax_a Q(s, a).
 
-    Ties between greatest values are broken uniformly. Source: Sutton and Barto 2018, section 2.2.
+    Source: Sutton and Barto 2018, section 2.2.
     """
 
     class Config(Settings):
@@ -30,30 +47,6 @@ class EpsilonGreedy:
                 raise ValueError(f"epsilon is a probability, within 0 and 1, not {low:g} to {high:g}")
             return value
 
-    kind = "selector"
-
-    def __init__(self, config: Config) -> None:
-        self._epsilon = config.epsilon
-
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
-        """Actions (N,). Every environment draws the same numbers, whether it explores or not."""
-        q = values.mean
-        count, actions = q.shape
-        explore = rng.random(count) < self._epsilon(step)
-        random = rng.integers(0, actions, count)
-        best = q.argmax(axis=1)
-        ties = q == q[np.arange(count), best][:, None]
-        if ties.sum() > count:
-            best = np.where(ties, rng.random(q.shape), -1.0).argmax(axis=1)
-        return np.asarray(np.where(explore, random, best))
-
-    def metrics(self, step: int) -> Metrics:
-        """The current epsilon."""
-        return {"exploration/epsilon": self._epsilon(step)}
-
-    def state_dict(self) -> State:
-        """No state: epsilon depends on the step alone."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """No state."""
+    levels = ("epsilon",)
+    choose = staticmethod(choose)
+    probabilities = staticmethod(probabilities)

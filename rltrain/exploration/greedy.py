@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from rltrain.core import ActionValues, Array, Metrics, State
+from rltrain.compilable import compilable
+from rltrain.selection import RowSelector, random_best, share_among_best
 from rltrain.settings import Settings
 
 
-class Greedy:
-    """a = argmax_a Q(s, a); ties go to the lowest index. Explores only through optimistic values."""
+@compilable
+def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
+    """argmax_a Q(s, a), ties uniformly."""
+    return random_best(q, rng)
+
+
+@compilable
+def probabilities(q: Any, visits: Any, levels: Any, out: Any) -> None:
+    """All of it shared among the best actions."""
+    out[:] = 0.0
+    share_among_best(q, 1.0, out)
+
+
+class Greedy(RowSelector):
+    """a = argmax_a Q(s, a). Explores only through optimistic initial values or a bonus.
+
+    Source: Sutton and Barto 2018, section 2.6 (optimistic values).
+    """
 
     class Config(Settings):
         """No settings."""
 
-    kind = "selector"
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
-        """Actions (N,)."""
-        return np.asarray(values.mean.argmax(axis=1))
-
-    def metrics(self, step: int) -> Metrics:
-        """Nothing changes."""
-        return {}
-
-    def state_dict(self) -> State:
-        """No state."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """No state."""
+    choose = staticmethod(choose)
+    probabilities = staticmethod(probabilities)

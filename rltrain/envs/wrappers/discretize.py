@@ -1,7 +1,8 @@
-"""Turn continuous observations into a single number, for tabular agents."""
+"""Turn continuous observations, or tuples of discrete ones, into a single number, for tabular agents."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ class Discretize:
     """Each number of the observation falls into one of `bins` equal parts between `low` and `high`.
 
     Gymnasium's `DiscretizeObservation` needs finite bounds; where the space has none, give them here.
+    Tuples of discrete parts, as Blackjack's, need no bins: they are numbered in row-major order.
     """
 
     class Config(Settings):
@@ -42,8 +44,10 @@ class Discretize:
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         """Return `env` with one `Discrete` observation. Raises ValueError where a bound is missing."""
         space = env.observation_space
+        if isinstance(space, gym.spaces.Tuple | gym.spaces.MultiDiscrete):
+            return _number(env, space)
         if not isinstance(space, gym.spaces.Box):
-            raise ValueError(f"discretize needs a Box observation, not {space}")
+            raise ValueError(f"discretize needs a Box, MultiDiscrete or Tuple observation, not {space}")
         low = np.asarray(self.config.low or space.low, space.dtype).reshape(space.shape)
         high = np.asarray(self.config.high or space.high, space.dtype).reshape(space.shape)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -51,3 +55,20 @@ class Discretize:
         bounded = gym.spaces.Box(low, high, dtype=space.dtype.type)
         clipped = TransformObservation(env, lambda obs: np.clip(obs, low, high), bounded)
         return DiscretizeObservation(clipped, bins=self.config.bins)
+
+
+def _number(env: gym.Env[Any, Any], space: Any) -> gym.Env[Any, Any]:
+    """Number the combinations of the parts: the last part counts fastest."""
+    parts = list(space)  # a MultiDiscrete too is iterated as its Discrete parts
+    if not all(isinstance(part, gym.spaces.Discrete) for part in parts):
+        raise ValueError(f"discretize needs a Tuple of Discrete parts, not {space}")
+    sizes = [int(part.n) for part in parts]
+    starts = [int(part.start) for part in parts]
+
+    def number(obs: Any) -> int:
+        index = 0
+        for value, size, start in zip(obs, sizes, starts, strict=True):
+            index = index * size + int(value) - start
+        return index
+
+    return TransformObservation(env, number, gym.spaces.Discrete(math.prod(sizes)))

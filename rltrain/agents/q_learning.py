@@ -1,0 +1,32 @@
+"""Q-learning: off-policy, learns the greedy policy while it explores.
+
+    Q(s, a) += alpha (r + gamma max_a' Q(s', a') - Q(s, a))      (0 beyond a terminal state)
+
+Source: Watkins and Dayan 1992, https://doi.org/10.1007/BF00992698; Sutton and Barto 2018, equation 6.8.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rltrain.compilable import compilable
+from rltrain.selection import greatest
+from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+
+
+@compilable
+def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
+    """Move Q(s, a) towards the reward and the best that can follow."""
+    q = memory.q
+    target = step.reward
+    if not step.terminated:
+        target += constants.gamma * greatest(q[step.next_obs])
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    q[step.obs, step.action] += alpha * (target - q[step.obs, step.action])
+
+
+class QLearning(TabularAgent):
+    """Off-policy one-step control: bootstraps from the best next action."""
+
+    Config = TabularSettings
+    learn = staticmethod(learn)

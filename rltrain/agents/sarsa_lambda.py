@@ -1,0 +1,69 @@
+"""SARSA(lambda): every step teaches all pairs that led to it, the recent ones most.
+
+    delta = r + gamma Q(s', a') - Q(s, a)      (0 beyond a terminal state)
+    z(s, a) += 1   (accumulating)    or   z(s, a) = 1   (replacing)
+    for every pair:  Q += alpha delta z,  z *= gamma lambda
+
+With dutch traces it is the true online SARSA(lambda), which equals the online forward view exactly:
+
+    z(s, a) += 1 - alpha z(s, a)
+    for every pair:  Q += alpha (delta + Q(s, a) - Q_old) z;   Q(s, a) -= alpha (Q(s, a) - Q_old)
+    Q_old = Q(s', a') as it was before the update
+
+Sources: Sutton and Barto 2018, sections 12.7 and 12.5; Singh and Sutton 1996 (replacing traces);
+van Seijen et al. 2016, https://jmlr.org/papers/v17/15-599.html (true online, dutch traces).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rltrain.compilable import compilable
+from rltrain.tabular import Step, TabularAgent, step_size
+from rltrain.traces import (
+    DUTCH,
+    TraceConstants,
+    TraceMemory,
+    TraceSettings,
+    forget,
+    mark,
+    spread,
+    trace_constants,
+    trace_memory,
+)
+
+
+@compilable
+def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
+    """Carry the error of this step back along the traces."""
+    q, env = memory.q, step.env
+    value = q[step.obs, step.action]
+    beyond = 0.0 if step.terminated else q[step.next_obs, step.next_action]
+    error = step.reward + constants.gamma * beyond - value
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    mark(memory, env, step.obs * q.shape[1] + step.action, constants.kind, alpha)
+    if constants.kind == DUTCH:
+        drift = value - memory.previous[env]
+        spread(memory, constants, step, error + drift)
+        q[step.obs, step.action] -= alpha * drift
+        memory.previous[env] = beyond
+    else:
+        spread(memory, constants, step, error)
+    if step.terminated or step.truncated:
+        forget(memory, env)
+
+
+class SarsaLambda(TabularAgent):
+    """On-policy control with eligibility traces."""
+
+    Config = TraceSettings
+    draws_next = True
+    learn = staticmethod(learn)
+
+    def make_memory(self) -> TraceMemory:
+        """An empty table without traces."""
+        return trace_memory(self.tables(), self.spec.num_envs)
+
+    def make_constants(self) -> TraceConstants:
+        """Discount, power of the visits, lambda and the kind of trace."""
+        return trace_constants(self.config)

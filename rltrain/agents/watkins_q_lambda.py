@@ -1,0 +1,40 @@
+"""Watkins's Q(lambda): Q-learning with eligibility traces, which end where an exploring action begins.
+
+    delta = r + gamma max_b Q(s', b) - Q(s, a)      (0 beyond a terminal state)
+    for every pair:  Q += alpha delta z
+    z *= gamma lambda  if a' is greedy in s',  else  z = 0
+
+Beyond an exploring action the return is no longer that of the greedy policy, so nothing is carried back
+over it. A tie with the greatest value counts as greedy.
+Source: Watkins 1989; Sutton and Barto 2018, section 12.10.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rltrain.agents.sarsa_lambda import SarsaLambda
+from rltrain.compilable import compilable
+from rltrain.selection import greatest
+from rltrain.tabular import Step, step_size
+from rltrain.traces import forget, mark, spread
+
+
+@compilable
+def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
+    """Carry the error of this step back along the traces, and cut them if the next action explores."""
+    q, env = memory.q, step.env
+    beyond = 0.0 if step.terminated else greatest(q[step.next_obs])
+    cut = step.terminated or step.truncated or q[step.next_obs, step.next_action] < beyond
+    error = step.reward + constants.gamma * beyond - q[step.obs, step.action]
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    mark(memory, env, step.obs * q.shape[1] + step.action, constants.kind, alpha)
+    spread(memory, constants, step, error)
+    if cut:
+        forget(memory, env)
+
+
+class WatkinsQLambda(SarsaLambda):
+    """Off-policy control with eligibility traces."""
+
+    learn = staticmethod(learn)

@@ -1,0 +1,62 @@
+"""Each action as often as it may be the best: act on a draw from what is believed of the values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import field_validator
+
+from rltrain.compilable import compilable
+from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.selection import RowSelector, random_best
+from rltrain.settings import Settings
+
+
+@compilable
+def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
+    """argmax_a of one draw from the posterior of each action's value."""
+    prior_mean = levels[0]
+    prior_precision, noise_precision = 1.0 / (levels[1] * levels[1]), 1.0 / (levels[2] * levels[2])
+    for action in range(len(q)):
+        precision = prior_precision + visits[action] * noise_precision
+        mean = (prior_precision * prior_mean + visits[action] * noise_precision * q[action]) / precision
+        scratch[action] = mean + rng.standard_normal() / math.sqrt(precision)
+    return random_best(scratch, rng)
+
+
+class Thompson(RowSelector):
+    """a = argmax_a of a draw theta_a from the Gaussian posterior of the mean.
+
+    Prior N(m, p^2), observations with noise of standard deviation w, of which n(s, a) were seen and
+    average to Q(s, a):
+
+        precision = 1 / p^2 + n / w^2
+        theta_a ~ N((m / p^2 + n Q / w^2) / precision, 1 / precision)
+
+    That the table's entry is the average of n equal observations is exact for a bandit with step size 1/n
+    and an approximation where Q bootstraps.
+    Source: Agrawal and Goyal 2013, https://proceedings.mlr.press/v31/agrawal13a.html; the conjugate
+    posterior: Murphy 2007, section 2.
+    """
+
+    class Config(Settings):
+        """Prior and noise, all in units of the return; numbers or schedules of environment steps."""
+
+        prior_mean: ScheduleSetting = Constant(value=0.0)
+        """What is believed of an action before it was taken."""
+        prior_std: ScheduleSetting = Constant(value=1.0)
+        """How uncertain that belief is."""
+        noise_std: ScheduleSetting = Constant(value=1.0)
+        """Standard deviation of one observation of the value."""
+
+        @field_validator("prior_std", "noise_std")
+        @classmethod
+        def _positive(cls, value: ScheduleSetting) -> ScheduleSetting:
+            if value.bounds[0] <= 0:
+                raise ValueError("a standard deviation must be above 0")
+            return value
+
+    levels = ("prior_mean", "prior_std", "noise_std")
+    needs = ("visits",)
+    choose = staticmethod(choose)

@@ -1,0 +1,198 @@
+"""The whole tabular loop, compiled by Numba for one combination of exploration, update rule and bonus.
+
+The parts are the very functions that the readable loop calls. What Numba compiles is kept on disk, under a
+key that holds the source of all parts, so that a later process starts at once and a changed rule never
+runs as it was before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rltrain.compilable import FUNCTIONS, compilable
+from rltrain.core import Array
+from rltrain.schedules import schedule_value
+from rltrain.tabular import Step
+
+STEPS, STATE, ELAPSED, RESETS = range(4)
+"""Places in the cursor: environment steps, state, steps of the open episode, resets since the cursor was set."""
+RETURN, BONUS = range(2)
+"""Places in the sums: return of the open episode, latest bonus."""
+
+
+class Parts(NamedTuple):
+    """What a loop is compiled from: functions, and which of them it calls."""
+
+    choose: Callable[..., int]
+    probabilities: Callable[..., None]
+    learn: Callable[..., None]
+    pay: Callable[..., float]
+    draws_next: bool
+    averages_policy: bool
+    has_bonus: bool
+
+
+class World(NamedTuple):
+    """The environment. Shapes: S states, A actions, K outcomes."""
+
+    cumulative: Array  # (S, A, K) cumulative probabilities; -1 beyond the real outcomes
+    next_state: Array  # (S, A, K) int64
+    reward: Array  # (S, A, K)
+    terminated: Array  # (S, A, K) bool
+    start: Array  # (S,) cumulative probabilities of the first state
+    limit: int  # steps of an episode; -1 for no limit
+
+
+class Actor(NamedTuple):
+    """The agent's arrays, and room to work in."""
+
+    memory: Any
+    constants: Any
+    pending: Array  # (1,) int64: the next action where it is drawn already, else -1
+    schedules: Array  # (L + 1, 4) the exploration's, then the learning rate
+    levels: Array  # (L,)
+    scratch: Array  # (A,)
+    policy: Array  # (A,)
+    bonus_visits: Array  # (S, 1) or (S, A) int64
+    bonus_scale: float
+
+
+class Log(NamedTuple):
+    """What happened: episodes that ended in one call, and the actions of the open one."""
+
+    returns: Array  # (C,)
+    lengths: Array  # (C,) int64
+    actions: Array  # (L,) int64: as many as an episode's snapshot may hold
+
+
+@compilable
+def no_pay(visits: Any, scale: float, obs: int, action: int, next_obs: int) -> float:
+    """Stands for the bonus where there is none."""
+    return 0.0
+
+
+@compilable
+def draw(cumulative: Any, rng: Any) -> int:
+    """An index by its cumulative probabilities, with the one draw that Gymnasium's `categorical_sample` makes."""
+    uniform = rng.random()
+    for index in range(len(cumulative)):
+        if cumulative[index] > uniform:
+            return index
+    return 0
+
+
+@compilable
+def take(world: Any, obs: int, action: int, rng: Any) -> tuple[int, float, bool]:
+    """Take an action: the state it leads to, what it pays, and whether the task is over."""
+    uniform, outcome = rng.random(), 0
+    for index in range(world.cumulative.shape[2]):
+        if world.cumulative[obs, action, index] > uniform:
+            outcome = index
+            break
+    place = (obs, action, outcome)
+    return world.next_state[place], world.reward[place], world.terminated[place]
+
+
+@compilable
+def write_down(actions: Any, elapsed: int, action: int) -> None:
+    """Keep an action of the open episode, while there is room."""
+    if elapsed < len(actions):
+        actions[elapsed] = action
+
+
+@compilable
+def set_levels(schedules: Any, levels: Any, step: int) -> None:
+    """The exploration's schedules at an environment step."""
+    for index in range(len(levels)):
+        levels[index] = schedule_value(schedules[index], step)
+
+
+def available() -> bool:
+    """Whether Numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
+def _sources() -> str:
+    """A digest of all that a compiled loop may call within rltrain."""
+    package = Path(__file__).parent.parent
+    files = [*package.glob("*.py"), *(f for name in ("agents", "exploration", "bonuses", "kernels")
+                                      for f in (package / name).glob("*.py"))]  # fmt: skip
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+
+
+def _digest(parts: Parts) -> str:
+    """The digest, with the files of parts that are a user's own."""
+    own = {inspect.getsourcefile(part) or "" for part in parts if callable(part)}
+    text = "".join(Path(name).read_text() for name in sorted(own) if name)
+    return hashlib.sha256((_sources() + text).encode()).hexdigest()
+
+
+@cache
+def compiled_loop(parts: Parts) -> Callable[..., int]:
+    """The compiled loop of these parts; it is compiled, or found on disk, at its first call."""
+    from numba import njit
+    from numba.extending import register_jitable
+
+    for function, inline in FUNCTIONS[_registered[0] :]:
+        register_jitable(inline="always" if inline else "never")(function)
+    _registered[0] = len(FUNCTIONS)
+    loop = readable_loop(parts, _digest(parts))
+    try:
+        return njit(loop, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+    except RuntimeError:  # nowhere to keep it: every process compiles anew
+        return njit(loop, error_model="numpy")  # type: ignore[no-any-return]
+
+
+_registered = [0]
+
+
+def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:
+    """The loop as plain Python: `run(count, cursor, sums, world, actor, log, env_rng, rng)` -> episodes ended."""
+    choose, probabilities, learn, pay, draws_next, averages_policy, has_bonus = parts
+
+    def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, env_rng: Any, rng: Any) -> int:
+        version = digest  # noqa: F841 - Numba's cache key is made of what a function refers to
+        memory, q, visits, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.levels
+        now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
+        total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]
+        for _ in range(count):
+            action, next_action = next_action, -1
+            if action < 0:
+                set_levels(actor.schedules, levels, now)
+                action = choose(q[obs], visits[obs], levels, actor.scratch, rng)
+            next_obs, paid, terminated = take(world, obs, action, env_rng)
+            reward = np.float32(paid)
+            if has_bonus:
+                bonus = np.float32(pay(actor.bonus_visits, actor.bonus_scale, obs, action, next_obs))
+                reward = np.float32(reward + np.float32(bonus))
+            write_down(log.actions, elapsed, action)
+            total, elapsed, truncated = total + paid, elapsed + 1, elapsed + 1 == world.limit
+            visits[obs, action] += 1
+            if (draws_next or averages_policy) and not terminated:
+                set_levels(actor.schedules, levels, now + 1)
+                if averages_policy:
+                    probabilities(q[next_obs], visits[next_obs], levels, actor.policy)
+                if draws_next:
+                    next_action = choose(q[next_obs], visits[next_obs], levels, actor.scratch, rng)
+            rate = schedule_value(actor.schedules[len(levels)], now)
+            step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
+            learn(memory, actor.constants, step, actor.policy, rng)
+            now, obs = now + 1, next_obs
+            if terminated or truncated:
+                log.returns[ended], log.lengths[ended] = total, elapsed
+                ended, total, elapsed, next_action = ended + 1, 0.0, 0, -1
+                obs = draw(world.start, env_rng)
+        cursor[STEPS], cursor[STATE], cursor[ELAPSED], cursor[RESETS] = now, obs, elapsed, cursor[RESETS] + ended
+        sums[RETURN], sums[BONUS], actor.pending[0] = total, bonus, next_action
+        return ended
+
+    return run

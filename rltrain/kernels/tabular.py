@@ -1,0 +1,174 @@
+"""The compiled loop behind the contract of every loop: same agent object, same environment, same numbers.
+
+`compiled_tabular_loop` takes a readable loop and returns one that does the same some hundred times
+faster, or the reason why it cannot. What the loop has done is written back into the agent and the
+environment whenever their state is asked for, so a checkpoint does not tell which loop wrote it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rltrain.bonuses.count import Count
+from rltrain.config.schema import EnvSettings
+from rltrain.core import Progress, State
+from rltrain.envs.episode import MAX_LOGGED_ACTIONS
+from rltrain.kernels.compile import (
+    BONUS,
+    ELAPSED,
+    RESETS,
+    RETURN,
+    STATE,
+    STEPS,
+    Actor,
+    Log,
+    Parts,
+    available,
+    compiled_loop,
+    no_pay,
+)
+from rltrain.kernels.world import Chain, model_is_true, unwrap, world_of
+from rltrain.loop import EnvironmentLoop
+from rltrain.mdp import Model
+from rltrain.selection import RowSelector, no_probabilities
+from rltrain.tabular import TabularAgent
+
+MISSING = "numba is not installed"
+CHUNK = 65_536
+"""Steps of one call of the compiled loop, so that its log of episodes stays small."""
+
+
+def compiled_tabular_loop(
+    loop: EnvironmentLoop, agent: Any, bonuses: list[Any], settings: EnvSettings, model: Model | None
+) -> TabularLoop | str:
+    """A compiled loop that goes on where `loop` is, or the reason why there is none."""
+    if not isinstance(agent, TabularAgent):
+        return "the agent has no compiled loop"
+    if not isinstance(agent.exploration, RowSelector):
+        return "the exploration is not made of compilable functions"
+    if agent.spec.num_envs != 1:
+        return "it runs one environment: set env.num_envs to 1"
+    if len(bonuses) > 1 or not all(isinstance(bonus, Count) for bonus in bonuses):
+        return "of the bonuses only one count is compiled"
+    chain = unwrap(loop.envs)
+    if model is None or chain is None:
+        return "the environment does not tell its model, or is wrapped"
+    if not np.isfinite(model.reward).all() or not model_is_true(settings, model):
+        return "the environment does not behave as its model says"
+    if not available():
+        return MISSING
+    return TabularLoop(loop, agent, bonuses[0] if bonuses else None, chain, model)
+
+
+class TabularLoop:
+    """Environment, exploration and update in one compiled function."""
+
+    def __init__(
+        self, loop: EnvironmentLoop, agent: TabularAgent, bonus: Count | None, chain: Chain, model: Model
+    ) -> None:
+        self._loop, self._agent, self._bonus, self._chain = loop, agent, bonus, chain
+        self._run = compiled_loop(parts_of(agent, bonus))
+        limit: int | None = None if chain.limit is None else chain.limit._max_episode_steps
+        self._world = world_of(model, limit)
+        self._actor = actor_of(agent, bonus)
+        actions = np.zeros(min(limit or MAX_LOGGED_ACTIONS, MAX_LOGGED_ACTIONS), np.int64)
+        self._log = Log(np.zeros(CHUNK), np.zeros(CHUNK, np.int64), actions)
+        self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(2)
+        self._read()
+
+    @property
+    def steps(self) -> int:
+        """Environment steps since the run began."""
+        return int(self._cursor[STEPS])
+
+    def advance(self, steps: int) -> Progress:
+        """Take `steps` environment steps."""
+        progress = Progress(self.steps)
+        for begin in range(0, steps, CHUNK):
+            count = min(CHUNK, steps - begin)
+            env_rng, rng = self._chain.bare.np_random, self._agent.rng
+            ended = self._run(count, self._cursor, self._sums, self._world, self._actor, self._log, env_rng, rng)
+            progress.returns += self._log.returns[:ended].tolist()
+            progress.lengths += self._log.lengths[:ended].tolist()
+        progress.steps = self._agent.steps = self.steps
+        progress.metrics.update(self._agent.update())
+        if self._bonus is not None:
+            progress.metrics["exploration/bonus"] = float(self._sums[BONUS])
+        return progress
+
+    def _read(self) -> None:
+        """Take over where agent and environment are."""
+        chain = self._chain
+        taken = np.asarray(chain.episode.actions, np.int64)
+        self._cursor[:] = self._loop.steps, chain.bare.s, chain.episode.length, 0
+        self._sums[RETURN] = chain.raw.raw_return
+        self._log.actions[: len(taken)] = taken
+
+    def _write_back(self) -> None:
+        """Bring agent and environment to where this loop is."""
+        chain, cursor = self._chain, self._cursor
+        state, length = int(cursor[STATE]), int(cursor[ELAPSED])
+        origin = _origin(chain.bare.np_random, length) if cursor[RESETS] else None
+        cursor[RESETS] = 0
+        chain.bare.s = state
+        chain.raw.raw_return = float(self._sums[RETURN])
+        if chain.limit is not None:
+            chain.limit._elapsed_steps = length  # type: ignore[assignment] # Gymnasium begins with None
+        chain.episode.place(origin, self._log.actions[:length].tolist(), length, state)
+        self._loop.place(self.steps, np.array([state + self._agent.first_state]))
+
+    def state_dict(self) -> State:
+        """As the readable loop's."""
+        self._write_back()
+        return self._loop.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """Return to the saved step, whichever loop saved it."""
+        self._loop.load_state_dict(state)
+        self._read()
+
+
+def parts_of(agent: TabularAgent, bonus: Count | None) -> Parts:
+    """The functions that the loop is compiled from."""
+    selector = agent.exploration
+    assert isinstance(selector, RowSelector)
+    return Parts(
+        choose=type(selector).choose,
+        probabilities=(type(selector).probabilities if agent.averages_policy else None) or no_probabilities,
+        learn=type(agent).learn,
+        pay=no_pay if bonus is None else Count.pay,
+        draws_next=agent.draws_next,
+        averages_policy=agent.averages_policy,
+        has_bonus=bonus is not None,
+    )
+
+
+def actor_of(agent: TabularAgent, bonus: Count | None) -> Actor:
+    """The agent's arrays themselves, not copies."""
+    selector = agent.exploration
+    assert isinstance(selector, RowSelector)
+    schedules = [*selector.schedules, agent.config.learning_rate]
+    return Actor(
+        memory=agent.memory,
+        constants=agent.constants,
+        pending=agent.pending,
+        schedules=np.array([schedule.numbers for schedule in schedules]),
+        levels=np.zeros(len(selector.schedules)),
+        scratch=np.zeros(agent.shape[1]),
+        policy=agent.policy,
+        bonus_visits=np.zeros((1, 1), np.int64) if bonus is None else bonus.visits,
+        bonus_scale=0.0 if bonus is None else bonus.scale,
+    )
+
+
+def _origin(rng: np.random.Generator, length: int) -> State:
+    """The generator's state before the open episode's reset: each reset and each step drew once since.
+
+    PCG64 can be moved by any number of draws, backwards too: its period is 2**128.
+    """
+    before = np.random.PCG64()
+    before.state = rng.bit_generator.state  # type: ignore[assignment] # of a PCG64, as Gymnasium's generators are
+    before.advance(2**128 - (1 + length))
+    return {"rng": before.state}

@@ -1,0 +1,119 @@
+"""Choosing one action from one row of action values, and the frame of every selector that works so.
+
+Greedy ties are broken uniformly while exploring; evaluation (`Agent.act(explore=False)`) takes the
+lowest index, so that it is the same every time. Shapes: N environments, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rltrain.compilable import compilable, inlined
+from rltrain.core import ActionValues, Array, Metrics, State
+from rltrain.settings import Settings
+
+
+@inlined
+def greatest(row: Any) -> Any:
+    """The greatest value of a row (A,)."""
+    best = row[0]
+    for action in range(1, len(row)):
+        if row[action] > best:
+            best = row[action]
+    return best
+
+
+@inlined
+def first_best(row: Any) -> int:
+    """The lowest index of the greatest value of a row (A,)."""
+    index = 0
+    for action in range(1, len(row)):
+        if row[action] > row[index]:
+            index = action
+    return index
+
+
+@inlined
+def random_best(row: Any, rng: Any) -> int:
+    """An index of the greatest value of a row (A,), uniform among ties; draws only where there are ties."""
+    index, ties = 0, 1
+    for action in range(1, len(row)):
+        if row[action] > row[index]:
+            index, ties = action, 1
+        elif row[action] == row[index]:
+            ties += 1
+            if rng.random() * ties < 1.0:
+                index = action
+    return index
+
+
+@compilable
+def random_action(actions: int, rng: Any) -> int:
+    """Uniform over 0 ... actions - 1."""
+    return int(rng.random() * actions)
+
+
+@compilable
+def share_among_best(scores: Any, share: float, out: Any) -> None:
+    """Add `share` to `out` (A,), in equal parts to the indices of the greatest of `scores` (A,)."""
+    best = greatest(scores)
+    ties = 0
+    for action in range(len(scores)):
+        ties += scores[action] == best
+    for action in range(len(scores)):
+        if scores[action] == best:
+            out[action] += share / ties
+
+
+@compilable
+def no_probabilities(q: Any, visits: Any, levels: Any, out: Any) -> None:
+    """Stands for the probabilities of a selector that has none in closed form; is never called."""
+
+
+class RowSelector:
+    """A selector that is told by what it does with one row of values.
+
+    A strategy gives two compilable functions. `choose(q, visits, levels, scratch, rng) -> int` draws an
+    action from q (A,) and visits (A,) with `levels`, the current numbers of its schedules, and `scratch`
+    (A,) to work in. `probabilities(q, visits, levels, out)` writes the distribution that `choose` draws
+    from into `out` (A,); None where it has no closed form.
+    """
+
+    kind = "selector"
+    levels: ClassVar[tuple[str, ...]] = ()
+    """Settings that are schedules, in the order in which `choose` takes their values."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Fields of `ActionValues` beside `mean` without which it cannot work."""
+    choose: ClassVar[Callable[..., int]]
+    probabilities: ClassVar[Callable[..., None] | None] = None
+
+    def __init__(self, config: Settings) -> None:
+        self.schedules = [getattr(config, name) for name in self.levels]
+
+    def levels_at(self, step: int) -> list[float]:
+        """The values of the schedules at an environment step."""
+        return [schedule(step) for schedule in self.schedules]
+
+    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+        """Actions (N,), drawn row after row."""
+        levels = self.levels_at(step)
+        visits = repeat(()) if values.visits is None else values.visits.tolist()
+        scratch = [0.0] * values.mean.shape[1]
+        choose = type(self).choose
+        rows = zip(values.mean.tolist(), visits, strict=False)
+        return np.array([choose(row, counts, levels, scratch, rng) for row, counts in rows])
+
+    def metrics(self, step: int) -> Metrics:
+        """The current value of every schedule."""
+        return {f"exploration/{name}": value for name, value in zip(self.levels, self.levels_at(step), strict=True)}
+
+    def state_dict(self) -> State:
+        """No state: everything depends on the step and the values alone."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """No state."""

@@ -1,0 +1,256 @@
+"""What every tabular agent is made of: a table, how it is acted on, and one update rule.
+
+An agent's file gives the rule, a compilable function
+
+    learn(memory, constants, step, policy, rng) -> None
+
+which takes in one step and changes the arrays of `memory`. The class below calls it; the compiled loop
+(`kernels/`) calls the very same function. Shapes: N environments, S states, A actions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from pydantic import Field, model_validator
+
+from rltrain.compilable import compilable
+from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
+from rltrain.mdp import reachable
+from rltrain.registry import find
+from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.selection import RowSelector
+from rltrain.settings import Settings
+
+MAX_ENTRIES = 100_000_000
+"""Entries of the greatest table that is allocated: 0.8 GB."""
+
+
+class TabularSettings(Settings):
+    """Settings that every learning table has; steps are environment steps."""
+
+    learning_rate: ScheduleSetting = Constant(value=0.1)
+    """Step size alpha: a number, or a schedule of environment steps."""
+    visit_power: float = Field(default=0.0, ge=0, le=1)
+    """alpha is divided by n(s, a)**visit_power: 0 keeps it, 1 with learning_rate 1 makes averages.
+
+    Above 0.5 and up to 1 the sum conditions of stochastic approximation hold for a constant learning_rate.
+    """
+    gamma: float = Field(default=0.99, ge=0, le=1)
+    """Discount per step."""
+    initial_value: float = 0.0
+    """Every Q(s, a) at the beginning; above what can be had, it makes a greedy agent explore."""
+
+    @model_validator(mode="after")
+    def _step_size_within_bounds(self) -> TabularSettings:
+        low, high = self.learning_rate.bounds
+        if low < 0 or high > 1:
+            raise ValueError(f"learning_rate must stay within 0 and 1, not {low:g} to {high:g}")
+        return self
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """A table needs states and actions that can be numbered."""
+        yield from table_problems(config.agent.name, spec)
+
+
+def table_problems(agent: str, spec: EnvSpec) -> Iterator[Problem]:
+    """What keeps a table over this environment from being made."""
+    states, actions = spec.observation_space, spec.action_space
+    if not isinstance(actions, gym.spaces.Discrete):
+        yield Problem("agent.name", f"{agent} needs Discrete actions, {spec.id} has {actions}")
+    elif not isinstance(states, gym.spaces.Discrete):
+        yield Problem(
+            "agent.name", f"{agent} needs Discrete observations, {spec.id} has {states}: add the wrapper discretize"
+        )
+    elif int(states.n) * int(actions.n) > MAX_ENTRIES:
+        yield Problem("agent.name", f"a table of {states.n:,} states and {actions.n} actions is too large: use dqn")
+
+
+class Step(NamedTuple):
+    """One step of one environment, as an update rule takes it in."""
+
+    env: int
+    obs: int
+    action: int
+    reward: float
+    next_obs: int
+    next_action: int  # the action that will be taken next; -1 where the rule does not ask for it, or none follows
+    terminated: bool  # nothing comes after
+    truncated: bool  # cut short: the episode ends here, and the value beyond still counts
+    learning_rate: float  # of this environment step, before it is divided by visits
+
+
+@compilable
+def step_size(learning_rate: float, power: float, visits: int) -> float:
+    """alpha = learning_rate / visits**power."""
+    if power == 0.0:
+        return learning_rate
+    if power == 1.0:
+        return learning_rate / visits
+    return learning_rate / math.pow(visits, power)  # not **: NumPy, Python and Numba each have their own
+
+
+class Constants(NamedTuple):
+    """The numbers of a rule that never change. An agent with more of them has a NamedTuple of its own."""
+
+    gamma: float
+    visit_power: float
+
+
+class Memory(NamedTuple):
+    """What a rule changes. An agent with more has a NamedTuple of its own, with these two fields as well."""
+
+    q: Array  # (S, A) float64: what is acted on
+    visits: Array  # (S, A) int64: how often each pair was taken, the current step included
+
+
+class TabularAgent:
+    """Acts on a table of action values and learns by one rule, a step at a time."""
+
+    Config: ClassVar[type[TabularSettings]]
+    explores_with = "selector"
+    offers = ("visits",)
+    learn: ClassVar[Callable[..., None]]
+    """The rule: `learn(memory, constants, step, policy, rng)`."""
+    draws_next = False
+    """Whether the rule takes the next action. It is then drawn when a step is taken in, and is the one that follows."""
+    averages_policy = False
+    """Whether the rule takes the probabilities of the next action (A,)."""
+
+    def __init__(
+        self, config: Any, spec: EnvSpec, *, exploration: ActionSelector, rng: np.random.Generator, device: str
+    ) -> None:
+        states, actions = spec.observation_space, spec.action_space
+        assert isinstance(states, gym.spaces.Discrete)
+        assert isinstance(actions, gym.spaces.Discrete)
+        self.config = config
+        self.spec = spec
+        self.exploration = exploration
+        self.rng = rng
+        self.first_state, self.first_action = int(states.start), int(actions.start)
+        self.shape = (int(states.n), int(actions.n))
+        self.memory: Any = self.make_memory()
+        self.constants: Any = self.make_constants()
+        self.pending = np.full(spec.num_envs, -1, np.int64)  # next actions that were drawn already
+        self.policy = np.zeros(self.shape[1])
+        self.steps = 0  # environment steps observed
+        self._metrics = self._describe()
+
+    def make_memory(self) -> Any:
+        """The arrays that the rule changes."""
+        return Memory(*self.tables())
+
+    def tables(self) -> tuple[Array, Array]:
+        """A fresh `q` and `visits`."""
+        return np.full(self.shape, self.config.initial_value), np.zeros(self.shape, np.int64)
+
+    def make_constants(self) -> Any:
+        """The numbers of the rule."""
+        return Constants(self.config.gamma, self.config.visit_power)
+
+    def act(self, obs: Array, *, explore: bool = True) -> Array:
+        """Actions (N,) for observations (N,)."""
+        rows = obs - self.first_state
+        q = self.memory.q[rows]
+        if not explore:
+            return np.asarray(q.argmax(axis=1) + self.first_action)
+        if not self.draws_next:
+            return self._select(rows, self.steps) + self.first_action
+        action = self.pending.copy()
+        fresh = action < 0
+        if fresh.any():
+            action[fresh] = self._select(rows[fresh], self.steps)
+        return action + self.first_action
+
+    def _select(self, rows: Array, step: int) -> Array:
+        values = ActionValues(self.memory.q[rows], visits=self.memory.visits[rows])
+        return self.exploration.select(values, step, self.rng)
+
+    def values(self, obs: Array) -> Array:
+        """Q(s, a), (N, A)."""
+        return np.asarray(self.memory.q[obs - self.first_state])
+
+    def observe(self, transition: Transition) -> None:
+        """Learn from the step, one environment after the other."""
+        obs = (transition.obs - self.first_state).tolist()
+        next_obs = (transition.next_obs - self.first_state).tolist()
+        actions = (transition.action - self.first_action).tolist()
+        rewards = transition.reward.tolist()
+        terminated, truncated = transition.terminated.tolist(), transition.truncated.tolist()
+        learning_rate = self.config.learning_rate(self.steps)
+        after = self.steps + len(obs)
+        learn = type(self).learn
+        for env in range(len(obs)):
+            self.memory.visits[obs[env], actions[env]] += 1
+            next_action = self._look_ahead(next_obs[env], terminated[env], after)
+            step = Step(env, obs[env], actions[env], rewards[env], next_obs[env], next_action,
+                        terminated[env], truncated[env], learning_rate)  # fmt: skip
+            learn(self.memory, self.constants, step, self.policy, self.rng)
+            self.pending[env] = -1 if terminated[env] or truncated[env] else next_action
+        self.steps = after
+
+    def _look_ahead(self, next_obs: int, terminated: bool, step: int) -> int:
+        """Draw the next action, or work out its probabilities, where the rule asks for it."""
+        if terminated:
+            return -1
+        if self.averages_policy:
+            assert isinstance(self.exploration, RowSelector)
+            write = type(self.exploration).probabilities
+            assert write is not None
+            levels = self.exploration.levels_at(step)
+            write(self.memory.q[next_obs], self.memory.visits[next_obs], levels, self.policy)
+        return int(self._select(np.array([next_obs]), step)[0]) if self.draws_next else -1
+
+    def update(self) -> Metrics:
+        """Everything is learnt in `observe`; here is only what the log may ask for."""
+        return self._metrics
+
+    def _describe(self) -> Metrics:
+        """Figures that are worked out when they are logged."""
+        known = self.exploration.metrics(0)
+
+        def current(name: str) -> Callable[[], Any]:
+            return lambda: self.exploration.metrics(self.steps)[name]
+
+        return {
+            "train/q_value": lambda: float(self.memory.q.max(axis=1).mean()),
+            "exploration/state_coverage": lambda: float((self.memory.visits.sum(axis=1) > 0).sum() / self._reachable),
+            **{name: current(name) for name in known},
+        }
+
+    @cached_property
+    def _reachable(self) -> int:
+        """States in which an action can be taken, as far as is known."""
+        return self.shape[0] if self.spec.model is None else int(reachable(self.spec.model).sum())
+
+    def state_dict(self) -> State:
+        """Every array of the memory, the next actions, and the generators."""
+        return {
+            "memory": {name: array.copy() for name, array in self.memory._asdict().items()},
+            "pending": self.pending.copy(),
+            "exploration": self.exploration.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        for name, array in self.memory._asdict().items():
+            array[...] = state["memory"][name]
+        self.pending[:] = state["pending"]
+        self.exploration.load_state_dict(state["exploration"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps = state["steps"]
+
+
+def without_probabilities(config: Any) -> str | None:
+    """The name of the exploration if it cannot tell its probabilities in closed form."""
+    if config.exploration is None:
+        return None
+    name = str(config.exploration.name)
+    return name if getattr(find("explorations", name), "probabilities", None) is None else None

@@ -1,28 +1,40 @@
-"""Pictures, videos and text of what a policy does, with its values written beside the frames."""
+"""Pictures, videos and text of what a policy does, with its values written beside the frames.
+
+A policy over numbered observations is a table, of which the picture shows all at once.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, RltrainError
 from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
+from rltrain.panels import DOWN, LEFT, RIGHT, UP, Direction
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
+from rltrain.table_picture import Table, direction, draw_table, table_of
 
 Format = Literal["human", "mp4", "gif", "png", "ansi"]
 STRIP = 28
 """Height in pixels of the strip of text under each frame."""
 END_SECONDS = 0.7
 """The last frame of an episode stays this long."""
+ARROWS: dict[Direction, str] = {DOWN: "\u2193", UP: "\u2191", RIGHT: "\u2192", LEFT: "\u2190"}
+"""Arrows as wide as a letter, for text."""
+GREEDY = re.compile(r"\S+ \S+\*")
+"""The greedy action in a caption, its value, and the star that marks it."""
 
 
 class CannotRender(RltrainError):
@@ -53,13 +65,17 @@ def prepare_headless() -> str | None:
 def render_policy(
     policy: SavedPolicy, wanted: Format | None, *, out: Path | None, episodes: int, seed: int
 ) -> list[str]:
-    """Show `episodes` greedy episodes in the wanted format. Returns lines to print.
+    """Show `episodes` greedy episodes in the wanted format, or the table as a png. Returns lines to print.
 
-    Raises CannotRender when the environment does not draw in this way.
+    Raises CannotRender when the environment does not draw in this way, or the file cannot be written.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    env = make_env(policy.config.env)
+    env.close()
+    if wanted == "png" and (table := table_of(policy, env.unwrapped)) is not None:
+        return [_draw_table(policy, table, out)]
     note = prepare_headless()
-    modes = _modes(policy)
+    modes = [str(mode) for mode in env.metadata.get("render_modes", [])]
     chosen: Format = wanted or ("mp4" if "rgb_array" in modes else "ansi")
     mode = chosen if chosen in ("human", "ansi") else "rgb_array"
     if mode not in modes:
@@ -68,8 +84,10 @@ def render_policy(
     envs = make_vector(policy.config.env, 1, training=False, render_mode=mode)
     load_wrapper_state(envs, policy.wrappers)
     fps = int(envs.metadata.get("render_fps") or 30)
+    symbols = action_symbols(policy, env.unwrapped) if mode == "ansi" else {}
+    seeds = env_seeds(seed, Stream.REPORT_EVAL, episodes)
     try:
-        recordings = [record(policy, envs, one, mode, fps) for one in env_seeds(seed, Stream.REPORT_EVAL, episodes)]
+        recordings = [record(policy, envs, one, mode, fps, symbols) for one in seeds]
     finally:
         envs.close()
     lines = [f"episode {number}: return {r.total:g}, {r.length} steps" for number, r in enumerate(recordings, 1)]
@@ -78,19 +96,35 @@ def render_policy(
         write(path, recordings, chosen, fps)
         lines.append(f"wrote {path}" + (f" ({note})" if note else ""))
     elif mode == "ansi" and out is not None:
-        out.write_text("\n".join(text for r in recordings for text in r.frames))
+        with _writing(out) as temporary:
+            temporary.write_text("\n".join(text for r in recordings for text in r.frames), encoding="utf-8")
         lines.append(f"wrote {out}")
     return lines
 
 
-def _modes(policy: SavedPolicy) -> list[str]:
-    env = make_env(policy.config.env)
-    modes = [str(mode) for mode in env.metadata.get("render_modes", [])]
-    env.close()
-    return modes
+def _draw_table(policy: SavedPolicy, table: Table, out: Path | None) -> str:
+    """Returns the line to print."""
+    path = out or policy.path / f"render-step{policy.step}.png"
+    agent: str = policy.config.agent.name  # type: ignore[attr-defined]
+    with _writing(path) as temporary:
+        draw_table(temporary, table, title=f"{agent} on {policy.spec.id}, step {policy.step:,}")
+    return f"wrote {path}"
 
 
-def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int) -> Recording:
+def action_symbols(policy: SavedPolicy, env: gym.Env[Any, Any]) -> dict[int, str]:
+    """Action -> arrow or letter, or its number where the terminal cannot show arrows; empty if not a table's."""
+    states, actions = policy.spec.observation_space, policy.spec.action_space
+    if not isinstance(states, gym.spaces.Discrete) or not isinstance(actions, gym.spaces.Discrete):
+        return {}
+    numbers = range(int(actions.start), int(actions.start + actions.n))
+    drawn = [direction(env, number) for number in numbers]
+    signs = [ARROWS.get(one, str(one)) for one in drawn]
+    return dict(zip(numbers, signs if _can_print("".join(signs)) else map(str, numbers), strict=True))
+
+
+def record(
+    policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int, symbols: Mapping[int, str]
+) -> Recording:
     """Play one greedy episode in a vector of one. Text is shown as it is played, at its own speed."""
     recording = Recording()
     obs, _ = begin(envs, [seed])
@@ -98,8 +132,8 @@ def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int)
     action: Any = None
     for step in range(cap + 1):
         values = policy.agent.values(obs)
-        values = None if values is None else values[0]
-        _keep(recording, envs, mode, _caption(step, action, values, recording.total), fps)
+        values = None if values is None else np.atleast_1d(values[0])
+        _keep(recording, envs, mode, _caption(step, action, values, recording.total, symbols), fps)
         if step == cap:
             break
         actions = policy.agent.act(obs, explore=False)
@@ -108,7 +142,7 @@ def record(policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int)
         recording.length += 1
         recording.total = float(call(envs, "running_return")[0])
         if terminated[0] or truncated[0]:
-            _keep(recording, envs, mode, _caption(step + 1, action, None, recording.total), fps)
+            _keep(recording, envs, mode, _caption(step + 1, action, None, recording.total, symbols), fps)
             break
     return recording
 
@@ -118,10 +152,8 @@ def _keep(recording: Recording, envs: VectorEnv, mode: str, caption: str, fps: i
     if mode == "human":
         return
     if mode == "ansi":
-        text = f"{frame}\n{caption}\n"
-        recording.frames.append(text)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        recording.frames.append(f"{frame}\n{caption}\n")
+        _print(f"{frame}\n{_coloured(caption)}\n")
         if sys.stdout.isatty():
             time.sleep(1 / max(fps, 1))
         return
@@ -129,13 +161,45 @@ def _keep(recording: Recording, envs: VectorEnv, mode: str, caption: str, fps: i
     recording.captions.append(caption)
 
 
-def _caption(step: int, action: Any, values: Array | None, total: float) -> str:
+def _caption(step: int, action: Any, values: Array | None, total: float, symbols: Mapping[int, str]) -> str:
+    """What is written beside a frame: with `symbols` a second line names all actions and marks the greedy one."""
     parts = [f"step {step}", f"return {total:g}"]
     if action is not None:
-        parts.insert(1, f"action {action if np.ndim(action) == 0 else np.round(action, 2)}")
-    if values is not None:
+        shown = action if np.ndim(action) == 0 else np.round(action, 2)
+        parts.insert(1, f"action {symbols[int(action)] if symbols else shown}")
+    if values is None:
+        return "   ".join(parts)
+    if len(values) != len(symbols):
         parts.append("Q " + " ".join(f"{value:.2f}" for value in values[:6]))
-    return "   ".join(parts)
+        return "   ".join(parts)
+    entries = [f"{symbol} {value:.3f}" for symbol, value in zip(symbols.values(), values, strict=True)]
+    entries[int(values.argmax())] += "*"
+    return "   ".join(parts) + "\n" + "  ".join(["Q", *entries])
+
+
+def _coloured(caption: str) -> str:
+    """The greedy action bold and green, on a terminal."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return caption
+    return GREEDY.sub("\x1b[1;32m\\g<0>\x1b[0m", caption)
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _print(text: str) -> None:
+    """Write to standard output what its encoding can say."""
+    sys.stdout.write(text.encode(_encoding(), "replace").decode(_encoding()))
+    sys.stdout.flush()
+
+
+def _encoding() -> str:
+    return sys.stdout.encoding or "utf-8"  # a stream in memory has none
 
 
 def annotate(frame: Array, caption: str) -> Array:
@@ -161,15 +225,25 @@ def write(path: Path, recordings: Sequence[Recording], kind: Format, fps: int) -
     for recording in recordings:
         drawn = [annotate(f, c) for f, c in zip(recording.frames, recording.captions, strict=True)]
         frames += drawn + drawn[-1:] * int(END_SECONDS * fps)
-    temporary = path.with_name(f".tmp-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path) as temporary:
         {"mp4": _write_mp4, "gif": _write_gif, "png": _write_png}[kind](temporary, frames, fps)
-        os.replace(temporary, path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes `path` when all is written. Raises CannotRender where that cannot be."""
+    try:
+        if not path.name or path.is_dir():
+            raise CannotRender(f"{path}: cannot be written: it is a folder")
+        temporary = path.with_name(f".tmp-{path.name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CannotRender(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_mp4(path: Path, frames: Sequence[Array], fps: int) -> None:

@@ -14,7 +14,10 @@ def render(
     run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder or checkpoint folder.")],
     format: Annotated[
         Literal["human", "mp4", "gif", "png", "ansi"] | None,
-        typer.Option(help="mp4 by default; ansi where the environment draws only text."),
+        typer.Option(
+            help="mp4 by default; ansi where the environment draws only text. png shows the table of values where "
+            "observations are numbered, and six moments of the episodes elsewhere."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
     episodes: Annotated[int, typer.Option(min=1, max=1_000, help="Episodes to show.")] = 1,
@@ -22,7 +25,7 @@ def render(
     checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
     plugin: Plugins = None,
 ) -> None:
-    """Show greedy episodes as a video, a picture, or text; works without a display."""
+    """Show greedy episodes as a video, a picture, or text, or a table of values; works without a display."""
     from rltrain.rendering import render_policy
     from rltrain.saved import SavedPolicy
 

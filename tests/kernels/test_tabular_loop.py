@@ -1,0 +1,274 @@
+"""The compiled loop does what the readable one does, to the last bit, or is not used."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.toy_text.utils import categorical_sample
+
+from rltrain import checkpoint
+from rltrain.config.load import from_dict
+from rltrain.core import ConfigError
+from rltrain.envs.vector import make_vector
+from rltrain.evaluation import run_episodes
+from rltrain.experiment import build
+from rltrain.fitting import problems
+from rltrain.kernels import tabular
+from rltrain.kernels.compile import Parts, _digest, no_pay
+from rltrain.kernels.episodes import ModelEpisodes
+from rltrain.kernels.tabular import TabularLoop, parts_of
+from rltrain.loop import EnvironmentLoop
+from rltrain.registry import find, names
+from rltrain.selection import RowSelector, no_probabilities
+from rltrain.tabular import TabularAgent
+
+LEARNERS = [name for name in names("agents") if issubclass(find("agents", name), TabularAgent)]
+SELECTORS = [name for name in names("explorations") if issubclass(find("explorations", name), RowSelector)]
+ENVS = [
+    {"id": "FrozenLake-v1"},
+    {"id": "Taxi-v4", "max_episode_steps": 60},
+    {"id": "CliffWalking-v1", "max_episode_steps": 100},
+]
+
+
+def made(agent, exploration, env, compile, seed=0, bonuses=(), steps=50_000):
+    return from_dict(
+        {
+            "env": env,
+            "agent": agent if isinstance(agent, dict) else {"name": agent},
+            "exploration": exploration if isinstance(exploration, dict) else {"name": exploration},
+            "bonuses": list(bonuses),
+            "train": {"total_steps": steps, "compile": compile},
+            "seed": seed,
+        }
+    ).config
+
+
+def canonical(state):
+    arrays = {}
+    tree = checkpoint._outline(state, "", arrays)
+    return json.dumps(tree), {name: (array.dtype.str, array.tobytes()) for name, array in arrays.items()}
+
+
+def numbers(metrics):
+    return {name: float(value() if callable(value) else np.mean(value)) for name, value in metrics.items()}
+
+
+def assert_parity(agent, exploration, env, seed=0, bonuses=(), steps=(1, 700, 299)):
+    config = made(agent, exploration, env, "on", seed, bonuses)
+    if problems(config):
+        return False
+    fast, slow = build(config), build(made(agent, exploration, env, "off", seed, bonuses))
+    assert isinstance(fast.loop, TabularLoop)
+    assert isinstance(slow.loop, EnvironmentLoop)
+    for count in steps:
+        its, mine = slow.loop.advance(count), fast.loop.advance(count)
+        assert (mine.returns, mine.lengths, mine.steps) == (its.returns, its.lengths, its.steps)
+        assert numbers(mine.metrics) == numbers(its.metrics)
+        assert canonical(fast.agent.state_dict()) == canonical(slow.agent.state_dict())
+        assert canonical(fast.loop.state_dict()) == canonical(slow.loop.state_dict())
+    return True
+
+
+@pytest.mark.parametrize("exploration", SELECTORS)
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_table_visits_returns_and_generators_are_equal_to_the_last_bit(agent, exploration):
+    ran = [assert_parity(agent, exploration, env, seed) for env in ENVS for seed in range(3)]
+    assert all(ran) or (not any(ran) and (agent, exploration) == ("expected_sarsa", "thompson"))
+
+
+VARIANTS = [
+    {"name": "q_learning", "visit_power": 0.7, "initial_value": 1.5},
+    {"name": "q_learning", "learning_rate": {"schedule": "exponential", "start": 0.9, "end": 0.01, "steps": 800}},
+    {"name": "sarsa", "learning_rate": {"schedule": "cosine", "start": 0.9, "end": 0.01, "steps": 800}},
+    {"name": "sarsa_lambda", "traces": "accumulating", "trace_decay": 0.7},
+    {"name": "sarsa_lambda", "traces": "dutch"},
+    {"name": "watkins_q_lambda", "traces": "dutch", "trace_decay": 1.0, "visit_power": 1.0},
+    {"name": "n_step_sarsa", "n_step": 1},
+    {"name": "n_step_sarsa", "n_step": 9, "gamma": 1.0},
+    {"name": "monte_carlo", "learning_rate": 1.0, "visit_power": 1.0},
+    {"name": "dyna_q", "prioritized": True, "planning_steps": 3},
+    {"name": "dyna_q", "model_size": 5, "planning_steps": 4},
+]
+
+
+@pytest.mark.parametrize("agent", VARIANTS, ids=lambda agent: "-".join(map(str, agent.values()))[:60])
+@pytest.mark.parametrize("env", ENVS[:2], ids=lambda env: env["id"])
+def test_every_setting_of_a_rule_is_the_same_in_both_loops(agent, env):
+    epsilon = {"schedule": "linear", "start": 1.0, "end": 0.1, "steps": 600}
+    assert assert_parity(agent, {"name": "epsilon_greedy", "epsilon": epsilon}, env)
+
+
+@pytest.mark.parametrize("over", ["state", "state_action"])
+def test_a_count_bonus_is_paid_and_reported_alike(over):
+    for agent in ("q_learning", "sarsa"):
+        bonus = {"name": "count", "over": over, "scale": 0.3}
+        assert assert_parity(agent, "greedy", ENVS[0], bonuses=[bonus], steps=(1, 500))
+
+
+@pytest.mark.parametrize("first", ["on", "off"])
+def test_a_run_goes_on_exactly_in_the_other_loop(first, tmp_path):
+    env, second = {"id": "CliffWalking-v1"}, {"on": "off", "off": "on"}[first]  # without a limit: long episodes
+    one = build(made("sarsa_lambda", "boltzmann", env, first))
+    one.loop.advance(777)
+    state = {"agent": one.agent.state_dict(), "loop": one.loop.state_dict()}
+    saved = checkpoint.load(checkpoint.save(tmp_path, 777, state, config={}, score=None)).state
+    other = build(made("sarsa_lambda", "boltzmann", env, second))
+    other.loop.advance(50)
+    other.agent.load_state_dict(saved["agent"])
+    other.loop.load_state_dict(saved["loop"])
+    for experiment in (one, other):
+        experiment.loop.advance(1_500)
+    assert canonical(one.agent.state_dict()) == canonical(other.agent.state_dict())
+    assert canonical(one.loop.state_dict()) == canonical(other.loop.state_dict())
+
+
+class Line(gym.Env):
+    """A user's own environment of the toy-text kind: five places in a row, the last one pays."""
+
+    lies = False
+
+    def __init__(self):
+        self.observation_space, self.action_space = gym.spaces.Discrete(5), gym.spaces.Discrete(2)
+        self.initial_state_distrib = np.array([1.0, 0, 0, 0, 0])
+        self.P = {
+            s: {
+                a: [
+                    (0.8, min(s + 1, 4) if a else max(s - 1, 0), float(s == 3 and a), s == 3 and a == 1),
+                    (0.2, s, 0.1, False),
+                ]
+                for a in range(2)
+            }
+            for s in range(5)
+        }
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.s = int(categorical_sample(self.initial_state_distrib, self.np_random))
+        return self.s, {}
+
+    def step(self, action):
+        outcomes = self.P[self.s][int(action)]
+        _, self.s, reward, over = outcomes[categorical_sample([o[0] for o in outcomes], self.np_random)]
+        if self.lies and self.s == 3:
+            reward += 1.0
+        return self.s, reward, over, False, {}
+
+
+class LyingLine(Line):
+    """Its table does not say what it pays."""
+
+    lies = True
+
+
+@pytest.fixture
+def _lines():
+    gym.register("Line-v0", Line, max_episode_steps=40)
+    gym.register("LyingLine-v0", LyingLine, max_episode_steps=40)
+    yield
+    del gym.registry["Line-v0"], gym.registry["LyingLine-v0"]
+
+
+@pytest.mark.usefixtures("_lines")
+def test_a_users_own_environment_with_a_model_is_compiled_and_one_that_lies_is_not():
+    assert assert_parity("q_learning", "epsilon_greedy", {"id": "Line-v0"})
+    lying = made("q_learning", "epsilon_greedy", {"id": "LyingLine-v0"}, "auto")
+    assert isinstance(build(lying).loop, EnvironmentLoop)
+
+
+@pytest.mark.usefixtures("_lines")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"env": {"id": "LyingLine-v0"}}, "does not behave as its model says"),
+        ({"env": {"id": "FrozenLake-v1", "num_envs": 2}}, "set env.num_envs to 1"),
+        ({"env": {"id": "FrozenLake-v1", "wrappers": [{"name": "scale_reward", "scale": 2}]}}, "is wrapped"),
+        ({"bonuses": [{"name": "count"}, {"name": "count"}]}, "only one count"),
+        ({"agent": {"name": "value_iteration"}, "exploration": None}, "no compiled loop"),
+    ],
+)
+def test_compile_on_is_refused_with_the_reason_where_it_cannot_be(change, reason):
+    data = {
+        "env": {"id": "FrozenLake-v1"},
+        "agent": {"name": "q_learning"},
+        "exploration": {"name": "epsilon_greedy"},
+        "train": {"total_steps": 50_000, "compile": "on"},
+    }
+    found = problems(from_dict({**data, **change}).config)
+    assert [problem.path for problem in found] == ["train.compile"]
+    assert reason in found[0].message
+
+
+def test_compile_has_three_words():
+    with pytest.raises(ConfigError, match=r"train\.compile"):
+        made("q_learning", "greedy", ENVS[0], "sometimes")
+
+
+def test_short_runs_are_not_compiled_unless_asked_to():
+    assert isinstance(build(made("q_learning", "greedy", ENVS[0], "auto", steps=1_000)).loop, EnvironmentLoop)
+    assert isinstance(build(made("q_learning", "greedy", ENVS[0], "on", steps=1_000)).loop, TabularLoop)
+
+
+def test_without_numba_the_readable_loop_runs_and_says_so_once(monkeypatch):
+    monkeypatch.setattr(tabular, "available", lambda: False)
+    config = made("q_learning", "greedy", ENVS[0], "auto")
+    experiment = build(config)
+    assert isinstance(experiment.loop, EnvironmentLoop)
+    assert experiment.note == "numba is not installed: the readable loop runs, some hundred times slower"
+
+
+def test_the_key_of_a_compiled_loop_changes_with_the_source_of_its_parts(tmp_path, monkeypatch):
+    import sys
+
+    def digest(text):
+        sys.modules.pop("own_rule", None)
+        (tmp_path / "own_rule.py").write_text(text)
+        import importlib
+
+        importlib.invalidate_caches()
+        module = importlib.import_module("own_rule")
+        return _digest(Parts(module.learn, no_probabilities, module.learn, no_pay, False, False, False))
+
+    monkeypatch.syspath_prepend(tmp_path)
+    rule = "def learn(memory, constants, step, policy, rng):\n    memory.q[0, 0] += {}\n"
+    assert digest(rule.format(1)) == digest(rule.format(1)) != digest(rule.format(2))
+
+
+def test_a_later_process_finds_the_compiled_loop_on_disk():
+    import subprocess
+    import sys
+
+    code = (
+        "from rltrain.config.load import from_dict\nfrom rltrain.experiment import build\n"
+        "config = from_dict({'env': {'id': 'FrozenLake-v1'}, 'agent': {'name': 'q_learning'}, 'exploration': "
+        "{'name': 'greedy'}, 'train': {'total_steps': 10, 'compile': 'on'}}).config\n"
+        "loop = build(config).loop\nloop.advance(10)\nimport sys\n"
+        "print(sum(loop._run.stats.cache_hits.values()), 'torch' in sys.modules)"
+    )
+    build(made("q_learning", "greedy", ENVS[0], "on")).loop.advance(10)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+
+
+def test_parts_are_the_functions_of_the_readable_loop():
+    agent = build(made("expected_sarsa", "boltzmann", ENVS[0], "off")).agent
+    parts = parts_of(agent, None)
+    assert parts.learn is type(agent).learn
+    assert parts.choose is type(agent.exploration).choose
+    assert parts.probabilities is type(agent.exploration).probabilities
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda env: env["id"])
+@pytest.mark.parametrize("cap", [7, 60, 1_000])
+def test_episodes_on_the_model_are_those_of_the_environment(env, cap):
+    experiment = build(made("q_learning", "epsilon_greedy", env, "off"))
+    experiment.loop.advance(2_000)
+    model, seeds = experiment.spec.model, list(range(40))
+    policy = experiment.agent.act(np.arange(model.states), explore=False)
+    envs = make_vector(experiment.config.env, 8)
+    its = run_episodes(lambda obs: policy[obs], envs, seeds, cap)
+    mine = ModelEpisodes(model, experiment.spec.max_episode_steps)(policy, seeds, cap)
+    assert mine.returns.tolist() == its.returns.tolist()
+    assert mine.lengths.tolist() == its.lengths.tolist()
+    assert mine.capped == its.capped

@@ -73,6 +73,8 @@ def render_policy(
     env = make_env(policy.config.env)
     env.close()
     if wanted == "png" and (table := table_of(policy, env.unwrapped)) is not None:
+        if episodes != 1:
+            raise CannotRender("--episodes: the picture of a table has no episodes; for those use --format ansi or mp4")
         return [_draw_table(policy, table, out)]
     note = prepare_headless()
     modes = [str(mode) for mode in env.metadata.get("render_modes", [])]

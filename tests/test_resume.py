@@ -115,7 +115,7 @@ def test_twenty_kills_end_as_if_never_interrupted(small_config, tmp_path, refere
 def test_a_signal_saves_a_checkpoint_and_exits_with_its_code(small_config, tmp_path, reference, sent, code):
     folder = tmp_path / "run"
     process = rltrain("train", small_config, "train.total_steps=1_000_000", "--run-dir", folder)
-    while not (folder / "metrics.jsonl").exists():
+    while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").stat().st_size:
         time.sleep(0.01)
     process.send_signal(sent)
     output, errors = process.communicate(timeout=30)
@@ -232,3 +232,45 @@ def test_two_processes_never_write_to_one_run(small_config, tmp_path):
     assert third.poll() is None or third.returncode in (0, 2)
     third.kill()
     third.communicate(timeout=60)
+
+
+TABULAR = """
+env: {id: FrozenLake-v1}
+agent: {name: sarsa_lambda, learning_rate: 0.05}
+exploration: {name: boltzmann, temperature: {schedule: exponential, start: 1.0, end: 0.01, steps: 900_000}}
+bonuses: [{name: count}]
+train: {total_steps: 3_000_000, log_every: 10_000, compile: "on"}
+eval: {every: 200_000, episodes: 20}
+checkpoint: {every: 70_000, keep_last: 3, keep_best: 1}
+seed: 3
+"""
+
+
+@pytest.fixture(scope="module")
+def tabular_reference(tmp_path_factory):
+    """An uninterrupted run of the compiled loop."""
+    folder = tmp_path_factory.mktemp("tabular")
+    path = folder / "tabular.yaml"
+    path.write_text(TABULAR)
+    process = rltrain("train", path, "--run-dir", folder / "run", "--quiet")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return path, outcome(folder / "run")
+
+
+def test_the_compiled_loop_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path, tabular_reference):
+    path, reference = tabular_reference
+    random.seed(4)
+    assert kill_and_resume(path, tmp_path / "run", 3, lambda: random.uniform(0, 0.4)) >= 1
+    assert_equal_outcomes(tmp_path / "run", reference)
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_the_compiled_loop_end_as_if_never_interrupted(tmp_path, tabular_reference):
+    path, reference = tabular_reference
+    random.seed(5)
+    total = 0
+    for attempt in range(20):
+        total += kill_and_resume(path, tmp_path / f"run{attempt}", 3, lambda: random.uniform(0, 0.6))
+        assert_equal_outcomes(tmp_path / f"run{attempt}", reference)
+    assert total >= 20

@@ -19,6 +19,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, EnvSpec, State
 from rltrain.envs.episode import Episode, RawReturn
 from rltrain.envs.model import read_model
+from rltrain.envs.single import SingleEnv
 from rltrain.registry import find
 
 
@@ -65,6 +66,8 @@ def make_vector(
     envs: VectorEnv
     if settings.vectorization == "async" and count > 1:
         envs = AsyncVectorEnv(makers, shared_memory=True, autoreset_mode=AutoresetMode.DISABLED)
+    elif count == 1 and SingleEnv.fits(first := makers[0]()):
+        envs = SingleEnv(lambda: first)
     else:
         envs = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
     for wrapper in settings.wrappers:

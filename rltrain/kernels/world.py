@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from rltrain.config.schema import EnvSettings
 from rltrain.envs.episode import Episode, RawReturn
+from rltrain.envs.single import SingleEnv
 from rltrain.envs.vector import make_env
 from rltrain.kernels.compile import World, draw
 from rltrain.mdp import Model
@@ -34,9 +34,9 @@ class Chain(NamedTuple):
 
 def unwrap(envs: Any) -> Chain | None:
     """The one environment of a vector, if only a step limit is wrapped around it."""
-    if not isinstance(envs, SyncVectorEnv) or len(envs.envs) != 1:
+    if not isinstance(envs, SingleEnv):
         return None
-    episode = envs.envs[0]
+    episode = envs.env
     assert isinstance(episode, Episode)
     raw, limit = episode.env, None
     if not isinstance(raw, RawReturn):

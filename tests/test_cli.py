@@ -256,3 +256,52 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_line_and_harms_
     kept = checkpoint.newest(folder / "checkpoints", on_corrupt=lambda path, why: pytest.fail(why))
     assert kept is not None
     assert kept.step >= 250
+
+
+@pytest.fixture(scope="module")
+def tabular_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tabular")
+    config = ROOT / "configs" / "q_learning_frozenlake_4x4.yaml"
+    done = rltrain("train", config, "train.total_steps=200_000", "eval.every=50_000", "--run-dir", folder / "run")
+    assert "q_learning on FrozenLake-v1" in done.stdout
+    return folder / "run"
+
+
+def test_a_table_is_valued_exactly_beside_the_sampled_figures(tabular_run):
+    report = json.loads(rltrain("eval", tabular_run, "--json").stdout)
+    assert report.keys() >= CONTRACT | {
+        "exact_return", "optimal_return", "percent_of_optimal", "regret", "optimal_action_share", "value_error",
+        "time_aware_return",
+    }  # fmt: skip
+    assert abs(report["optimal_return"] - 0.740165) < 1e-6
+    assert abs(report["time_aware_return"] - 0.744190) < 1e-6
+    assert abs(report["exact_return"] + report["regret"] - report["optimal_return"]) < 1e-12
+    assert abs(report["return_mean"] - report["exact_return"]) < 0.2
+    text = rltrain("eval", tabular_run).stdout
+    assert "exact return" in text
+    assert "0.744190 for a policy that sees the clock" in text
+
+
+def test_tensorboard_shows_how_far_a_table_is_from_the_optimum(tabular_run):
+    reader = EventAccumulator(str(tabular_run), size_guidance={"scalars": 0})
+    reader.Reload()
+    assert set(reader.Tags()["scalars"]) >= {
+        "eval/exact_return", "eval/percent_of_optimal", "eval/optimal_action_share", "eval/value_error",
+        "exploration/state_coverage", "exploration/epsilon", "train/q_value",
+    }  # fmt: skip
+    errors = [event.value for event in reader.Scalars("eval/value_error")]
+    assert len(errors) == 4
+    assert errors[-1] < errors[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["exploration={name: ucb}"], "ucb needs the visits of every action, which dqn does not keep"),
+        (["agent={name: q_learning}"], "add the wrapper discretize"),
+        (["agent={name: value_iteration}", "exploration=null"], "value_iteration needs Discrete observations"),
+    ],
+)
+def test_a_pair_that_makes_no_sense_is_refused_with_the_reason(overrides, message):
+    done = rltrain("check", ROOT / "configs" / "dqn_cartpole.yaml", *overrides, code=2)
+    assert message in done.stderr

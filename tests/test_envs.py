@@ -151,3 +151,51 @@ def test_normalisation_is_numpys_and_frozen_in_evaluation():
     for _ in range(5):
         frozen.step(np.array([0, 1, 0]))
     assert str(wrapper_state(frozen)) == before
+
+
+@pytest.mark.parametrize("env_id", ALL)
+def test_a_vector_of_one_gives_what_gymnasiums_vector_gives(env_id):
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    from rltrain.envs.single import SingleEnv
+    from rltrain.envs.vector import make_env
+
+    def play(envs):
+        obs, _ = begin(envs, [5])
+        trace = [np.array(obs)]
+        envs.action_space.seed(3)
+        for _ in range(600):
+            obs, reward, terminated, truncated, info = envs.step(envs.action_space.sample())
+            trace += [np.array(obs), np.array(reward), np.array(terminated), np.array(truncated)]
+            if (terminated | truncated)[0]:
+                trace += [np.array(info["episode_return"]), np.array(info["episode_length"])]
+                obs, _ = envs.reset(options={"reset_mask": terminated | truncated})
+                trace.append(np.array(obs))
+        return trace
+
+    made = settings(env_id, max_episode_steps=90)
+    mine = play(SingleEnv(lambda: make_env(made)))
+    its = play(SyncVectorEnv([lambda: make_env(made)], copy=False, autoreset_mode=AutoresetMode.DISABLED))
+    assert len(mine) == len(its) > 2_400
+    for one, other in zip(mine, its, strict=True):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert (one == other).all()
+
+
+def test_discretize_numbers_tuples_of_discrete_parts_in_row_major_order():
+    from rltrain.envs.vector import make_env
+
+    env = make_env(settings("Blackjack-v1", "discretize"))
+    assert env.observation_space == gym.spaces.Discrete(32 * 11 * 2)
+    for seed in range(50):
+        number, _ = env.reset(seed=seed)
+        total, dealer, ace = env.unwrapped._get_obs()
+        assert number == (total * 11 + dealer) * 2 + ace
+
+
+def test_discretize_refuses_what_cannot_be_numbered():
+    with pytest.raises(ValueError, match="finite bounds"):
+        make_vector(settings("CartPole-v1", "discretize"), 1)
+    with pytest.raises(ValueError, match="discretize needs a Box"):
+        make_vector(settings("FrozenLake-v1", "discretize"), 1)

@@ -265,3 +265,18 @@ def test_where_every_step_costs_policy_iteration_needs_no_discount(id):
     q, policy, _ = policy_iteration(model, 1.0)
     assert q == pytest.approx(value_iteration(model, 1.0, tolerance=1e-12)[0], abs=1e-6)
     assert policy_value(model, one_hot(policy, 4), 1.0) == pytest.approx(q.max(1), abs=1e-9)
+
+
+def test_large_models_are_solved_sparse_and_to_the_same_values(monkeypatch):
+    from rltrain import mdp
+
+    rng = np.random.default_rng(0)
+    table = {
+        s: {a: [(0.5, int(rng.integers(30)), float(rng.random()), s % 7 == 0), (0.5, s, 0.1, False)] for a in range(2)}
+        for s in range(30)
+    }
+    model = mdp.Model.from_table(table, np.full(30, 1 / 30))
+    policy = mdp.uniform_policy(model)
+    dense = mdp.policy_value(model, policy, 0.9)
+    monkeypatch.setattr(mdp, "DENSE_STATES", 10)
+    assert np.abs(mdp.policy_value(model, policy, 0.9) - dense).max() < 1e-10

@@ -24,7 +24,7 @@ from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, 
 from rltrain.mdp import reachable
 from rltrain.registry import find
 from rltrain.schedules import Constant, ScheduleSetting
-from rltrain.selection import RowSelector
+from rltrain.selection import RowSelector, greatest
 from rltrain.settings import Settings
 
 MAX_ENTRIES = 100_000_000
@@ -93,6 +93,12 @@ def step_size(learning_rate: float, power: float, visits: int) -> float:
     if power == 1.0:
         return learning_rate / visits
     return learning_rate / math.pow(visits, power)  # not **: NumPy, Python and Numba each have their own
+
+
+@compilable
+def best_target(q: Any, gamma: float, reward: float, next_obs: int, terminated: bool) -> float:
+    """r + gamma max_a' Q(s', a'); nothing follows a terminal state."""
+    return float(reward) if terminated else float(reward + gamma * greatest(q[next_obs]))
 
 
 class Constants(NamedTuple):

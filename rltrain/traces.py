@@ -63,45 +63,37 @@ def trace_constants(config: TraceSettings) -> TraceConstants:
 
 
 @compilable
-def mark(memory: Any, env: int, pair: int, kind: int, alpha: float) -> None:
-    """The trace of a pair that is visited now; older traces have decayed already."""
-    trace = memory.trace[env]
-    if trace[pair] == 0.0:
-        memory.active[env, memory.alive[env]] = pair
-        memory.alive[env] += 1
-    if kind == ACCUMULATING:
-        trace[pair] += 1.0
-    elif kind == REPLACING:
-        trace[pair] = 1.0
+def carry_back(memory: Any, constants: Any, step: Any, error: float, cut: bool) -> None:
+    """Mark the pair of this step, give every pair with a trace its share of the error, and let the traces decay.
+
+    z(s, a) of the step + 1, = 1 or * (1 - alpha) + 1; then Q += alpha error z and z *= gamma lambda for all
+    pairs; with `cut` all traces end instead. One function, since handing the memory on costs more than the work.
+    """
+    q, trace, active, env, actions = memory.q, memory.trace, memory.active, step.env, memory.q.shape[1]
+    alive = memory.alive[env]
+    pair = step.obs * actions + step.action
+    if trace[env, pair] == 0.0:
+        active[env, alive] = pair
+        alive += 1
+    if constants.kind == ACCUMULATING:
+        trace[env, pair] += 1.0
+    elif constants.kind == REPLACING:
+        trace[env, pair] = 1.0
     else:
-        trace[pair] += 1.0 - alpha * trace[pair]
-
-
-@compilable
-def spread(memory: Any, constants: Any, step: Any, error: float) -> None:
-    """Q(s, a) += alpha error z(s, a) for every pair with a trace, then z *= gamma lambda."""
-    env, actions = step.env, memory.q.shape[1]
-    trace, active = memory.trace[env], memory.active[env]
-    decay = constants.gamma * constants.trace_decay
+        alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+        trace[env, pair] += 1.0 - alpha * trace[env, pair]
+    decay = 0.0 if cut else constants.gamma * constants.trace_decay
     index = 0
-    while index < memory.alive[env]:
-        pair = active[index]
+    while index < alive:
+        pair = active[env, index]
         obs, action = pair // actions, pair % actions
         alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[obs, action])
-        memory.q[obs, action] += alpha * error * trace[pair]
-        trace[pair] *= decay
-        if trace[pair] < TRACE_CUTOFF:
-            trace[pair] = 0.0
-            memory.alive[env] -= 1
-            active[index] = active[memory.alive[env]]
+        q[obs, action] += alpha * error * trace[env, pair]
+        trace[env, pair] *= decay
+        if trace[env, pair] < TRACE_CUTOFF:
+            trace[env, pair] = 0.0
+            alive -= 1
+            active[env, index] = active[env, alive]
         else:
             index += 1
-
-
-@compilable
-def forget(memory: Any, env: int) -> None:
-    """All traces of an environment end."""
-    for index in range(memory.alive[env]):
-        memory.trace[env, memory.active[env, index]] = 0.0
-    memory.alive[env] = 0
-    memory.previous[env] = 0.0
+    memory.alive[env] = alive

@@ -25,8 +25,8 @@ from pydantic import Field, model_validator
 from rltrain.agents.q_learning import learn as learn_directly
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Problem
-from rltrain.selection import greatest, random_action
-from rltrain.tabular import MAX_ENTRIES, Step, TabularAgent, TabularSettings, step_size
+from rltrain.selection import random_action
+from rltrain.tabular import MAX_ENTRIES, Step, TabularAgent, TabularSettings, best_target, step_size
 
 
 class ModelMemory(NamedTuple):
@@ -54,28 +54,15 @@ class ModelConstants(NamedTuple):
 
 
 @compilable
-def outcomes(memory: Any, pair: int) -> int:
-    """How many outcomes of a pair are remembered."""
-    actions = memory.q.shape[1]
-    return int(min(memory.visits[pair // actions, pair % actions], memory.next_obs.shape[1]))
-
-
-@compilable
-def target_of(memory: Any, constants: Any, pair: int, outcome: int) -> float:
-    """r + gamma max_a' Q(s', a') of one remembered outcome."""
-    target = memory.reward[pair, outcome]
-    if not memory.terminated[pair, outcome]:
-        target += constants.gamma * greatest(memory.q[memory.next_obs[pair, outcome]])
-    return float(target)
-
-
-@compilable
 def error_of(memory: Any, constants: Any, pair: Any) -> float:
     """Mean target over the remembered outcomes, minus Q(s, a)."""
-    total, size, actions = 0.0, outcomes(memory, pair), memory.q.shape[1]
-    for outcome in range(size):
-        total += target_of(memory, constants, pair, outcome)
-    return float(total / size - memory.q[pair // actions, pair % actions])
+    q, actions = memory.q, memory.q.shape[1]
+    obs, action = pair // actions, pair % actions
+    total, size = 0.0, min(memory.visits[obs, action], memory.next_obs.shape[1])
+    for place in range(size):
+        reward, next_obs = memory.reward[pair, place], memory.next_obs[pair, place]
+        total += best_target(q, constants.gamma, reward, next_obs, memory.terminated[pair, place])
+    return float(total / size - q[obs, action])
 
 
 @compilable
@@ -130,13 +117,15 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
         return
     learn_directly(memory, constants, step, policy, rng)
     remember(memory, step)
-    actions = memory.q.shape[1]
+    q, visits, size, actions = memory.q, memory.visits, memory.next_obs.shape[1], memory.q.shape[1]
     for _ in range(constants.planning_steps):
         pair = memory.known[random_action(memory.seen[0], rng)]
-        outcome = random_action(outcomes(memory, pair), rng)
         obs, action = pair // actions, pair % actions
-        alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[obs, action])
-        memory.q[obs, action] += alpha * (target_of(memory, constants, pair, outcome) - memory.q[obs, action])
+        place = random_action(min(visits[obs, action], size), rng)
+        reward, next_obs = memory.reward[pair, place], memory.next_obs[pair, place]
+        target = best_target(q, constants.gamma, reward, next_obs, memory.terminated[pair, place])
+        alpha = step_size(step.learning_rate, constants.visit_power, visits[obs, action])
+        q[obs, action] += alpha * (target - q[obs, action])
 
 
 class DynaQSettings(TabularSettings):

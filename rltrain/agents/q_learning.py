@@ -10,17 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from rltrain.compilable import compilable
-from rltrain.selection import greatest
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, best_target, step_size
 
 
 @compilable
 def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
     """Move Q(s, a) towards the reward and the best that can follow."""
     q = memory.q
-    target = step.reward
-    if not step.terminated:
-        target += constants.gamma * greatest(q[step.next_obs])
+    target = best_target(q, constants.gamma, step.reward, step.next_obs, step.terminated)
     alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
     q[step.obs, step.action] += alpha * (target - q[step.obs, step.action])
 

@@ -25,9 +25,7 @@ from rltrain.traces import (
     TraceConstants,
     TraceMemory,
     TraceSettings,
-    forget,
-    mark,
-    spread,
+    carry_back,
     trace_constants,
     trace_memory,
 )
@@ -36,21 +34,18 @@ from rltrain.traces import (
 @compilable
 def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
     """Carry the error of this step back along the traces."""
-    q, env = memory.q, step.env
+    q, over = memory.q, step.terminated or step.truncated
     value = q[step.obs, step.action]
     beyond = 0.0 if step.terminated else q[step.next_obs, step.next_action]
     error = step.reward + constants.gamma * beyond - value
+    if constants.kind != DUTCH:
+        carry_back(memory, constants, step, error, over)
+        return
+    drift = value - memory.previous[step.env]
+    carry_back(memory, constants, step, error + drift, over)
     alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
-    mark(memory, env, step.obs * q.shape[1] + step.action, constants.kind, alpha)
-    if constants.kind == DUTCH:
-        drift = value - memory.previous[env]
-        spread(memory, constants, step, error + drift)
-        q[step.obs, step.action] -= alpha * drift
-        memory.previous[env] = beyond
-    else:
-        spread(memory, constants, step, error)
-    if step.terminated or step.truncated:
-        forget(memory, env)
+    q[step.obs, step.action] -= alpha * drift
+    memory.previous[step.env] = 0.0 if over else beyond
 
 
 class SarsaLambda(TabularAgent):

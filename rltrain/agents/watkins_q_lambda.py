@@ -16,22 +16,18 @@ from typing import Any
 from rltrain.agents.sarsa_lambda import SarsaLambda
 from rltrain.compilable import compilable
 from rltrain.selection import greatest
-from rltrain.tabular import Step, step_size
-from rltrain.traces import forget, mark, spread
+from rltrain.tabular import Step
+from rltrain.traces import carry_back
 
 
 @compilable
 def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
     """Carry the error of this step back along the traces, and cut them if the next action explores."""
-    q, env = memory.q, step.env
+    q = memory.q
     beyond = 0.0 if step.terminated else greatest(q[step.next_obs])
     cut = step.terminated or step.truncated or q[step.next_obs, step.next_action] < beyond
     error = step.reward + constants.gamma * beyond - q[step.obs, step.action]
-    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
-    mark(memory, env, step.obs * q.shape[1] + step.action, constants.kind, alpha)
-    spread(memory, constants, step, error)
-    if cut:
-        forget(memory, env)
+    carry_back(memory, constants, step, error, cut)
 
 
 class WatkinsQLambda(SarsaLambda):

@@ -45,7 +45,7 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._raw = raw
         self._index = index
-        self._origin: State = {}
+        self.origin: State = {}  # how the open episode began: the seed, or the generator's state before the reset
         self.actions: list[Any] = []  # of the open episode, up to MAX_LOGGED_ACTIONS
         self.length = 0  # steps of the open episode
         self._obs: Any = None
@@ -53,9 +53,9 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode and remember how it began."""
         if seed is None:
-            self._origin = {"rng": self.env.unwrapped.np_random.bit_generator.state}
+            self.origin = {"rng": self.env.unwrapped.np_random.bit_generator.state}
         else:
-            self._origin = {"seed": int(seed)}
+            self.origin = {"seed": int(seed)}
         self.actions = []
         self.length = 0
         self._obs, info = self.env.reset(seed=seed, options=options)
@@ -83,7 +83,7 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
         """State from which `restore` returns to this very step."""
         actions = np.asarray(self.actions) if self.actions else np.zeros(0, np.int64)
         return {
-            "origin": self._origin,
+            "origin": self.origin,
             "actions": actions,
             "length": self.length,
             "obs": [np.asarray(part) for part in _parts(self._obs)],
@@ -91,7 +91,7 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
 
     def place(self, origin: State | None, actions: list[Any], length: int, obs: Any) -> None:
         """Take note of where a compiled loop has taken the episode; no `origin` if it is the same episode."""
-        self._origin = origin or self._origin
+        self.origin = origin or self.origin
         self.actions, self.length, self._obs = actions, length, obs
 
     def restore(self, snapshots: list[State]) -> tuple[Any, str | None]:

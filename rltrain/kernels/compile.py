@@ -35,20 +35,11 @@ class Parts(NamedTuple):
     probabilities: Callable[..., None]
     learn: Callable[..., None]
     pay: Callable[..., float]
+    take: Callable[..., tuple[int, float, bool]]
+    begin: Callable[..., int]
     draws_next: bool
     averages_policy: bool
     has_bonus: bool
-
-
-class World(NamedTuple):
-    """The environment. Shapes: S states, A actions, K outcomes."""
-
-    cumulative: Array  # (S, A, K) cumulative probabilities; -1 beyond the real outcomes
-    next_state: Array  # (S, A, K) int64
-    reward: Array  # (S, A, K)
-    terminated: Array  # (S, A, K) bool
-    start: Array  # (S,) cumulative probabilities of the first state
-    limit: int  # steps of an episode; -1 for no limit
 
 
 class Actor(NamedTuple):
@@ -77,28 +68,6 @@ class Log(NamedTuple):
 def no_pay(visits: Any, scale: float, obs: int, action: int, next_obs: int) -> float:
     """Stands for the bonus where there is none."""
     return 0.0
-
-
-@compilable
-def draw(cumulative: Any, rng: Any) -> int:
-    """An index by its cumulative probabilities, with the one draw that Gymnasium's `categorical_sample` makes."""
-    uniform = rng.random()
-    for index in range(len(cumulative)):
-        if cumulative[index] > uniform:
-            return index
-    return 0
-
-
-@compilable
-def take(world: Any, obs: int, action: int, rng: Any) -> tuple[int, float, bool]:
-    """Take an action: the state it leads to, what it pays, and whether the task is over."""
-    uniform, outcome = rng.random(), 0
-    for index in range(world.cumulative.shape[2]):
-        if world.cumulative[obs, action, index] > uniform:
-            outcome = index
-            break
-    place = (obs, action, outcome)
-    return world.next_state[place], world.reward[place], world.terminated[place]
 
 
 @compilable
@@ -156,11 +125,12 @@ _registered = [0]
 
 
 def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:
-    """The loop as plain Python: `run(count, cursor, sums, world, actor, log, env_rng, rng)` -> episodes ended."""
-    choose, probabilities, learn, pay, draws_next, averages_policy, has_bonus = parts
+    """The loop as plain Python: `run(count, cursor, sums, world, actor, log, rngs)` -> episodes ended."""
+    choose, probabilities, learn, pay, take, begin, draws_next, averages_policy, has_bonus = parts
 
-    def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, env_rng: Any, rng: Any) -> int:
+    def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
         version = digest  # noqa: F841 - Numba's cache key is made of what a function refers to
+        env_rng, start_rng, rng = rngs
         memory, q, visits, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]
@@ -188,9 +158,9 @@ def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:
             learn(memory, actor.constants, step, actor.policy, rng)
             now, obs = now + 1, next_obs
             if terminated or truncated:
+                obs = begin(world, log.actions, elapsed, env_rng, start_rng)
                 log.returns[ended], log.lengths[ended] = total, elapsed
                 ended, total, elapsed, next_action = ended + 1, 0.0, 0, -1
-                obs = draw(world.start, env_rng)
         cursor[STEPS], cursor[STATE], cursor[ELAPSED], cursor[RESETS] = now, obs, elapsed, cursor[RESETS] + ended
         sums[RETURN], sums[BONUS], actor.pending[0] = total, bonus, next_action
         return ended

@@ -13,8 +13,7 @@ import numpy as np
 
 from rltrain.core import Array
 from rltrain.evaluation import Episodes
-from rltrain.kernels.compile import draw
-from rltrain.kernels.world import world_of
+from rltrain.kernels.world import draw, world_of
 from rltrain.mdp import Model
 
 

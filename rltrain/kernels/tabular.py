@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 
 from rltrain.bonuses.count import Count
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Progress, State
 from rltrain.envs.episode import MAX_LOGGED_ACTIONS
+from rltrain.kernels.blackjack import BlackjackBoard, blackjack_is_true
 from rltrain.kernels.compile import (
     BONUS,
     ELAPSED,
@@ -29,7 +31,7 @@ from rltrain.kernels.compile import (
     compiled_loop,
     no_pay,
 )
-from rltrain.kernels.world import Chain, model_is_true, unwrap, world_of
+from rltrain.kernels.world import Chain, TableBoard, model_is_true, unwrap
 from rltrain.loop import EnvironmentLoop
 from rltrain.mdp import Model
 from rltrain.selection import RowSelector, no_probabilities
@@ -55,25 +57,40 @@ def compiled_tabular_loop(
     chain = unwrap(loop.envs)
     if model is None or chain is None:
         return "the environment does not tell its model, or is wrapped"
-    if not np.isfinite(model.reward).all() or not model_is_true(settings, model):
+    board = _board(chain, settings, model)
+    if board is None:
         return "the environment does not behave as its model says"
     if not available():
         return MISSING
-    return TabularLoop(loop, agent, bonuses[0] if bonuses else None, chain, model)
+    return TabularLoop(loop, agent, bonuses[0] if bonuses else None, chain, board)
+
+
+def _board(chain: Chain, settings: EnvSettings, model: Model) -> TableBoard | BlackjackBoard | None:
+    """What the loop plays on; None where the environment does not do what is said of it."""
+    limit: int | None = None if chain.limit is None else chain.limit._max_episode_steps
+    if type(chain.bare) is BlackjackEnv:
+        return BlackjackBoard(chain.bare, limit) if blackjack_is_true(settings) else None
+    if not np.isfinite(model.reward).all() or not model_is_true(settings, model):
+        return None
+    return TableBoard(chain.bare, model, limit)
 
 
 class TabularLoop:
     """Environment, exploration and update in one compiled function."""
 
     def __init__(
-        self, loop: EnvironmentLoop, agent: TabularAgent, bonus: Count | None, chain: Chain, model: Model
+        self,
+        loop: EnvironmentLoop,
+        agent: TabularAgent,
+        bonus: Count | None,
+        chain: Chain,
+        board: TableBoard | BlackjackBoard,
     ) -> None:
-        self._loop, self._agent, self._bonus, self._chain = loop, agent, bonus, chain
-        self._run = compiled_loop(parts_of(agent, bonus))
-        limit: int | None = None if chain.limit is None else chain.limit._max_episode_steps
-        self._world = world_of(model, limit)
+        self._loop, self._agent, self._bonus, self._chain, self._board = loop, agent, bonus, chain, board
+        self._run = compiled_loop(parts_of(agent, bonus, board))
         self._actor = actor_of(agent, bonus)
-        actions = np.zeros(min(limit or MAX_LOGGED_ACTIONS, MAX_LOGGED_ACTIONS), np.int64)
+        limit = board.arrays.limit
+        actions = np.zeros(MAX_LOGGED_ACTIONS if limit < 0 else min(limit, MAX_LOGGED_ACTIONS), np.int64)
         self._log = Log(np.zeros(CHUNK), np.zeros(CHUNK, np.int64), actions)
         self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(2)
         self._read()
@@ -88,8 +105,8 @@ class TabularLoop:
         progress = Progress(self.steps)
         for begin in range(0, steps, CHUNK):
             count = min(CHUNK, steps - begin)
-            env_rng, rng = self._chain.bare.np_random, self._agent.rng
-            ended = self._run(count, self._cursor, self._sums, self._world, self._actor, self._log, env_rng, rng)
+            rngs = (self._chain.bare.np_random, self._board.start_rng, self._agent.rng)
+            ended = self._run(count, self._cursor, self._sums, self._board.arrays, self._actor, self._log, rngs)
             progress.returns += self._log.returns[:ended].tolist()
             progress.lengths += self._log.lengths[:ended].tolist()
         progress.steps = self._agent.steps = self.steps
@@ -102,7 +119,7 @@ class TabularLoop:
         """Take over where agent and environment are."""
         chain = self._chain
         taken = np.asarray(chain.episode.actions, np.int64)
-        self._cursor[:] = self._loop.steps, chain.bare.s, chain.episode.length, 0
+        self._cursor[:] = self._loop.steps, self._board.read(chain.episode.origin), chain.episode.length, 0
         self._sums[RETURN] = chain.raw.raw_return
         self._log.actions[: len(taken)] = taken
 
@@ -110,9 +127,9 @@ class TabularLoop:
         """Bring agent and environment to where this loop is."""
         chain, cursor = self._chain, self._cursor
         state, length = int(cursor[STATE]), int(cursor[ELAPSED])
-        origin = _origin(chain.bare.np_random, length) if cursor[RESETS] else None
+        origin = self._board.origin(length) if cursor[RESETS] else None
         cursor[RESETS] = 0
-        chain.bare.s = state
+        self._board.write_back(state)
         chain.raw.raw_return = float(self._sums[RETURN])
         if chain.limit is not None:
             chain.limit._elapsed_steps = length  # type: ignore[assignment] # Gymnasium begins with None
@@ -130,7 +147,7 @@ class TabularLoop:
         self._read()
 
 
-def parts_of(agent: TabularAgent, bonus: Count | None) -> Parts:
+def parts_of(agent: TabularAgent, bonus: Count | None, board: TableBoard | BlackjackBoard) -> Parts:
     """The functions that the loop is compiled from."""
     selector = agent.exploration
     assert isinstance(selector, RowSelector)
@@ -139,6 +156,8 @@ def parts_of(agent: TabularAgent, bonus: Count | None) -> Parts:
         probabilities=(type(selector).probabilities if agent.averages_policy else None) or no_probabilities,
         learn=type(agent).learn,
         pay=no_pay if bonus is None else Count.pay,
+        take=board.take,
+        begin=board.begin,
         draws_next=agent.draws_next,
         averages_policy=agent.averages_policy,
         has_bonus=bonus is not None,
@@ -161,14 +180,3 @@ def actor_of(agent: TabularAgent, bonus: Count | None) -> Actor:
         bonus_visits=np.zeros((1, 1), np.int64) if bonus is None else bonus.visits,
         bonus_scale=0.0 if bonus is None else bonus.scale,
     )
-
-
-def _origin(rng: np.random.Generator, length: int) -> State:
-    """The generator's state before the open episode's reset: each reset and each step drew once since.
-
-    PCG64 can be moved by any number of draws, backwards too: its period is 2**128.
-    """
-    before = np.random.PCG64()
-    before.state = rng.bit_generator.state  # type: ignore[assignment] # of a PCG64, as Gymnasium's generators are
-    before.advance(2**128 - (1 + length))
-    return {"rng": before.state}

@@ -18,6 +18,7 @@ from rltrain.kernels import tabular
 from rltrain.kernels.compile import Parts, _digest, no_pay
 from rltrain.kernels.episodes import ModelEpisodes
 from rltrain.kernels.tabular import TabularLoop, parts_of
+from rltrain.kernels.world import TableBoard
 from rltrain.loop import EnvironmentLoop
 from rltrain.registry import find, names
 from rltrain.selection import RowSelector, no_probabilities
@@ -120,6 +121,36 @@ def test_a_run_goes_on_exactly_in_the_other_loop(first, tmp_path):
     other.loop.load_state_dict(saved["loop"])
     for experiment in (one, other):
         experiment.loop.advance(1_500)
+    assert canonical(one.agent.state_dict()) == canonical(other.agent.state_dict())
+    assert canonical(one.loop.state_dict()) == canonical(other.loop.state_dict())
+
+
+BLACKJACK = {
+    "id": "Blackjack-v1",
+    "kwargs": {"sab": False},
+    "max_episode_steps": 30,
+    "wrappers": [{"name": "discretize"}],
+}
+
+
+@pytest.mark.parametrize("agent", ["q_learning", "monte_carlo", "double_q_learning"])
+def test_blackjack_is_dealt_and_paid_alike(agent):
+    for seed in range(3):
+        assert assert_parity(agent, "epsilon_greedy", BLACKJACK, seed, steps=(1, 1_500, 700))
+    limited = {**BLACKJACK, "max_episode_steps": 2}
+    assert assert_parity(agent, "epsilon_greedy", limited, steps=(500, 500))
+
+
+@pytest.mark.parametrize("first", ["on", "off"])
+def test_blackjack_goes_on_exactly_in_the_other_loop(first):
+    second = {"on": "off", "off": "on"}[first]
+    one, other = (build(made("sarsa", "epsilon_greedy", BLACKJACK, compile)) for compile in (first, second))
+    one.loop.advance(1_235)
+    other.loop.advance(77)
+    other.agent.load_state_dict(one.agent.state_dict())
+    other.loop.load_state_dict(one.loop.state_dict())
+    for experiment in (one, other):
+        experiment.loop.advance(900)
     assert canonical(one.agent.state_dict()) == canonical(other.agent.state_dict())
     assert canonical(one.loop.state_dict()) == canonical(other.loop.state_dict())
 
@@ -228,7 +259,8 @@ def test_the_key_of_a_compiled_loop_changes_with_the_source_of_its_parts(tmp_pat
 
         importlib.invalidate_caches()
         module = importlib.import_module("own_rule")
-        return _digest(Parts(module.learn, no_probabilities, module.learn, no_pay, False, False, False))
+        others = (no_probabilities, module.learn, no_pay, TableBoard.take, TableBoard.begin, False, False, False)
+        return _digest(Parts(module.learn, *others))
 
     monkeypatch.syspath_prepend(tmp_path)
     rule = "def learn(memory, constants, step, policy, rng):\n    memory.q[0, 0] += {}\n"
@@ -253,7 +285,7 @@ def test_a_later_process_finds_the_compiled_loop_on_disk():
 
 def test_parts_are_the_functions_of_the_readable_loop():
     agent = build(made("expected_sarsa", "boltzmann", ENVS[0], "off")).agent
-    parts = parts_of(agent, None)
+    parts = parts_of(agent, None, TableBoard)
     assert parts.learn is type(agent).learn
     assert parts.choose is type(agent.exploration).choose
     assert parts.probabilities is type(agent.exploration).probabilities

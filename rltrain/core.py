@@ -126,6 +126,9 @@ class Agent(Protocol):
     def update(self) -> Metrics:
         """Learn if it is time to; {} when nothing was learnt."""
 
+    def abandon(self, env: int) -> None:
+        """Forget the open episode of an environment: after a resume it could not be repeated, and begins anew."""
+
     def state_dict(self) -> State:
         """Everything that changes while training."""
 

@@ -86,9 +86,11 @@ class EnvironmentLoop:
         return {"steps": self.steps, "obs": self._obs, "envs": snapshot(self.envs)}
 
     def load_state_dict(self, state: State) -> None:
-        """Return to the saved step, in the middle of the saved episodes."""
+        """Return to the saved step, in the middle of the saved episodes. The agent's state is loaded before."""
         self.steps = state["steps"]
-        self._obs = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
+        self._obs, lost = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
+        for env in lost:
+            self._agent.abandon(env)
 
 
 class Callback(Protocol):

@@ -124,6 +124,10 @@ class ReplayBuffer:
             for first_obs, action, reward, discount in window.finished(over):
                 self._store(first_obs, action, reward, 0.0 if terminated else discount, next_obs[i])
 
+    def abandon(self, env: int) -> None:
+        """Give up the steps of an open episode that wait for their n-step return."""
+        self._windows[env].clear()
+
     def _cast(self, obs: Array) -> Array:
         dtype = self._columns["obs"].dtype
         if obs.dtype != dtype:
@@ -197,6 +201,10 @@ class _Window:
         """Begin a row with this step."""
         self._rows.append((obs, action))
         self._rewards.append(reward)
+
+    def clear(self) -> None:
+        """Give up the rows that wait."""
+        self._rows, self._rewards = [], []
 
     def finished(self, over: bool) -> list[tuple[Array, Any, float, float]]:
         """Take out the rows that are complete: the oldest when there are n, all at an episode's end."""

@@ -234,6 +234,14 @@ class TabularAgent:
         """States in which an action can be taken, as far as is known."""
         return self.shape[0] if self.spec.model is None else int(reachable(self.spec.model).sum())
 
+    def abandon(self, env: int) -> None:
+        """Forget what was drawn or kept for the rest of an open episode."""
+        self.pending[env] = -1
+        self.forget(env)
+
+    def forget(self, env: int) -> None:
+        """Empty what the rule keeps of the open episode of an environment."""
+
     def state_dict(self) -> State:
         """Every array of the memory, the next actions, and the generators."""
         return {

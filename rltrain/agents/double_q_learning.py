@@ -5,7 +5,8 @@ A fair coin decides which of the two learns:
     Q1(s, a) += alpha (r + gamma Q2(s', argmax_a' Q1(s', a')) - Q1(s, a))      or the same with 1 and 2 exchanged
 
 The maximum of noisy values is too high on average; that of one table valued by another is not. Acts on
-the mean (Q1 + Q2) / 2. Ties of the inner argmax go to the lowest index.
+the mean (Q1 + Q2) / 2. Ties of the inner argmax go to the lowest index. Where alpha is divided by visits, each
+table counts its own updates, as in the paper.
 Source: van Hasselt 2010, https://papers.nips.cc/paper/3964-double-q-learning; Sutton and Barto 2018, section 6.7.
 """
 
@@ -25,6 +26,7 @@ class DoubleMemory(NamedTuple):
     q: Array  # (S, A) mean of the two
     visits: Array  # (S, A)
     pair: Array  # (2, S, A)
+    updates: Array  # (2, S, A) int64: of each table
 
 
 @compilable
@@ -35,7 +37,8 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
     target = step.reward
     if not step.terminated:
         target += constants.gamma * judge[step.next_obs, first_best(chooser[step.next_obs])]
-    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    memory.updates[learner, step.obs, step.action] += 1
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.updates[learner, step.obs, step.action])
     chooser[step.obs, step.action] += alpha * (target - chooser[step.obs, step.action])
     memory.q[step.obs, step.action] = (chooser[step.obs, step.action] + judge[step.obs, step.action]) / 2
 
@@ -49,4 +52,4 @@ class DoubleQLearning(TabularAgent):
     def make_memory(self) -> DoubleMemory:
         """Two equal tables and their mean."""
         q, visits = self.tables()
-        return DoubleMemory(q, visits, q[None].repeat(2, axis=0))
+        return DoubleMemory(q, visits, q[None].repeat(2, axis=0), visits[None].repeat(2, axis=0))

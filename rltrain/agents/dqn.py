@@ -260,6 +260,10 @@ class DQN:
     def _q(self, outputs: Tensor) -> Tensor:
         return outputs if self._head is None else outputs @ self._head
 
+    def abandon(self, env: int) -> None:
+        """Give up the steps that wait for their n-step return."""
+        self.replay.abandon(env)
+
     def state_dict(self) -> State:
         """Networks, optimiser, replay, counters and generators."""
         return {

@@ -95,3 +95,8 @@ class MonteCarlo(TabularAgent):
         steps = (np.zeros((envs, limit), np.int64), np.zeros((envs, limit), np.int64), np.zeros((envs, limit)))
         first = np.full((envs, *self.shape), -1, np.int64)
         return EpisodeMemory(q, visits, np.zeros_like(visits), first, *steps, np.zeros(envs, np.int64))
+
+    def forget(self, env: int) -> None:
+        """The open episode is empty."""
+        self.memory.first[env] = -1
+        self.memory.length[env] = 0

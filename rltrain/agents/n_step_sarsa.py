@@ -25,6 +25,7 @@ class WaitingMemory(NamedTuple):
 
     q: Array  # (S, A)
     visits: Array  # (S, A)
+    updates: Array  # (S, A) int64: sums that each pair has learnt from
     obs: Array  # (N, n) int64
     action: Array  # (N, n) int64
     reward: Array  # (N, n)
@@ -47,7 +48,8 @@ def learn_oldest(memory: Any, constants: Any, step: Step, beyond: float) -> None
     for index in range(memory.waiting[env] - 1, -1, -1):
         target = memory.reward[env, index] + constants.gamma * target
     obs, action = memory.obs[env, 0], memory.action[env, 0]
-    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[obs, action])
+    memory.updates[obs, action] += 1
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.updates[obs, action])
     memory.q[obs, action] += alpha * (target - memory.q[obs, action])
     memory.waiting[env] -= 1
     for index in range(memory.waiting[env]):
@@ -90,8 +92,13 @@ class NStepSarsa(TabularAgent):
         """An empty table, and nothing that waits."""
         size = (self.spec.num_envs, self.config.n_step)
         obs, action = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        return WaitingMemory(*self.tables(), obs, action, np.zeros(size), np.zeros(size[0], np.int64))
+        updates, waiting = np.zeros(self.shape, np.int64), np.zeros(size[0], np.int64)
+        return WaitingMemory(*self.tables(), updates, obs, action, np.zeros(size), waiting)
 
     def make_constants(self) -> WaitingConstants:
         """Discount, power of the visits, and n."""
         return WaitingConstants(self.config.gamma, self.config.visit_power, self.config.n_step)
+
+    def forget(self, env: int) -> None:
+        """Nothing waits any more."""
+        self.memory.waiting[env] = 0

@@ -16,10 +16,10 @@ van Seijen et al. 2016, https://jmlr.org/papers/v17/15-599.html (true online, du
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rltrain.compilable import compilable
-from rltrain.tabular import Step, TabularAgent, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
 from rltrain.traces import (
     DUTCH,
     TraceConstants,
@@ -51,7 +51,7 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
 class SarsaLambda(TabularAgent):
     """On-policy control with eligibility traces."""
 
-    Config = TraceSettings
+    Config: ClassVar[type[TabularSettings]] = TraceSettings
     draws_next = True
     learn = staticmethod(learn)
 
@@ -62,3 +62,9 @@ class SarsaLambda(TabularAgent):
     def make_constants(self) -> TraceConstants:
         """Discount, power of the visits, lambda and the kind of trace."""
         return trace_constants(self.config)
+
+    def forget(self, env: int) -> None:
+        """All traces end."""
+        self.memory.trace[env] = 0.0
+        self.memory.alive[env] = 0
+        self.memory.previous[env] = 0.0

@@ -28,7 +28,7 @@ class PlannerSettings(Settings):
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount per step."""
     tolerance: float = Field(default=1e-10, gt=0)
-    """Planning is over when a sweep changes no value by more, in units of the return."""
+    """Planning is over when a sweep changes no value by more than this share of the greatest one (or of 1)."""
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """A planner needs the model."""
@@ -81,7 +81,7 @@ class ValueIteration:
 
     def update(self) -> Metrics:
         """One sweep, unless planning is over."""
-        if self.residual <= self.config.tolerance:
+        if self.residual <= self.config.tolerance * max(1.0, float(np.abs(self.q).max())):
             return {}
         before = self.q.max(axis=1)
         self.q = self.sweep()
@@ -92,6 +92,9 @@ class ValueIteration:
     def sweep(self) -> Array:
         """Q (S, A) after one more sweep."""
         return backup(self.model, self.q.max(axis=1), self.config.gamma)
+
+    def abandon(self, env: int) -> None:
+        """No episode matters."""
 
     def state_dict(self) -> State:
         """What was planned so far."""

@@ -11,13 +11,13 @@ Source: Watkins 1989; Sutton and Barto 2018, section 12.10.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from rltrain.agents.sarsa_lambda import SarsaLambda
 from rltrain.compilable import compilable
 from rltrain.selection import greatest
 from rltrain.tabular import Step
-from rltrain.traces import carry_back
+from rltrain.traces import TraceSettings, carry_back
 
 
 @compilable
@@ -30,7 +30,15 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
     carry_back(memory, constants, step, error, cut)
 
 
+class WatkinsSettings(TraceSettings):
+    """Settings of Watkins's Q(lambda)."""
+
+    traces: Literal["accumulating", "replacing"] = "replacing"  # type: ignore[assignment] # dutch is for true online SARSA
+    """What a visit does to its trace: + 1 or = 1."""
+
+
 class WatkinsQLambda(SarsaLambda):
     """Off-policy control with eligibility traces."""
 
+    Config = WatkinsSettings
     learn = staticmethod(learn)

@@ -127,15 +127,17 @@ def snapshot(envs: VectorEnv) -> State:
     return {"wrappers": wrapper_state(envs), "episodes": list(call(envs, "snapshot"))}
 
 
-def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> Array:
-    """Return to a snapshot, at which the loop saw `obs` (N, *obs_shape). Returns what it sees now.
+def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> tuple[Array, list[int]]:
+    """Return to a snapshot, at which the loop saw `obs` (N, *obs_shape).
+
+    Returns what it sees now, and the environments whose episode could not be repeated.
 
     An episode that cannot be repeated is begun anew, with a warning that names the environment.
     """
     begin(envs, seeds)
     results = call(envs, "restore", state["episodes"])
     load_wrapper_state(envs, state["wrappers"])
-    current = np.array(obs)
+    current, lost = np.array(obs), []
     for index, (fresh, reason) in enumerate(results):
         if reason is not None:
             warnings.warn(
@@ -144,4 +146,5 @@ def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> A
                 stacklevel=2,
             )
             current[index] = fresh
-    return current
+            lost.append(index)
+    return current, lost

@@ -129,8 +129,7 @@ def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:
     choose, probabilities, learn, pay, take, begin, draws_next, averages_policy, has_bonus = parts
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
-        version = digest  # noqa: F841 - Numba's cache key is made of what a function refers to
-        env_rng, start_rng, rng = rngs
+        (env_rng, start_rng, rng), _version = rngs, digest  # Numba's cache key holds what a function refers to
         memory, q, visits, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from by_hand import Coins, Q, agent, changed
+from by_hand import Coins, Q, agent, changed, learn
 
 from rltrain.core import Transition
 from rltrain.registry import find
@@ -149,3 +149,18 @@ def test_a_count_bonus_counts_the_state_that_is_reached_or_the_pair_that_led_the
     moves = [([0], [1], [0.0], [2]), ([1], [1], [0.0], [2]), ([0], [1], [0.0], [2]), ([0], [0], [0.0], [0])]
     paid = [float(made.bonus(step(*move))[0]) for move in moves]
     np.testing.assert_allclose(paid, 3 / np.sqrt(counts), rtol=1e-6)
+
+
+def test_with_learning_rate_1_and_power_1_both_tables_of_double_q_learning_are_averages_of_their_own():
+    made = agent("double_q_learning", 100.0, visit_power=1.0)
+    made.rng = Coins(0.0, 0.9)
+    for _ in range(2):
+        q = learn(made, 0, 0, 0.0, 1, ends="terminated", rate=1.0)
+    assert q[0, 0] == 0.0
+
+
+def test_with_learning_rate_1_and_power_1_n_step_sarsa_averages_returns():
+    made = agent("n_step_sarsa", 100.0, n_step=2, visit_power=1.0)
+    learn(made, 0, 0, 0.0, 0, 0, rate=1.0)
+    q = learn(made, 0, 0, 0.0, 1, 0, "terminated", rate=1.0)
+    assert q[0, 0] == 0.0

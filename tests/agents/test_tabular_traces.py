@@ -67,8 +67,13 @@ def test_with_dutch_traces_sarsa_lambda_is_the_online_forward_view_exactly(decay
             np.testing.assert_allclose(learn(made, *step), table, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("traces", ["accumulating", "replacing", "dutch"])
-@pytest.mark.parametrize("name", ["sarsa_lambda", "watkins_q_lambda"])
+@pytest.mark.parametrize(
+    ("name", "traces"),
+    [
+        *(("sarsa_lambda", traces) for traces in ("accumulating", "replacing", "dutch")),
+        *(("watkins_q_lambda", traces) for traces in ("accumulating", "replacing")),
+    ],
+)
 @pytest.mark.parametrize("ends", ENDS[1:])
 def test_traces_end_with_the_episode_and_no_sooner_and_each_environment_has_its_own(name, traces, ends):
     """All is 0 until reward 8: delta = 8. With lambda 1 the trace of the step before is 1/2, so it gets 1/2 * 8 * 1/2."""

@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("--seeds", default="0-9", help="first-last")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bar", type=float, default=475.0, help="return that counts as solved")
     options = parser.parse_args()
     first, last = map(int, options.seeds.split("-"))
     with ThreadPoolExecutor(options.workers) as pool:
@@ -67,15 +68,15 @@ def main() -> None:
         "protocol": "100 greedy episodes per seed, final policy; IQM over seeds, bootstrap interval",
         "iqm": interquartile_mean(np.array(finals)),
         "iqm_ci95": interval(finals),
-        "seeds_at_475_or_more": sum(value >= 475 for value in finals),
+        "bar": options.bar,
+        "seeds_at_the_bar": sum(value >= options.bar for value in finals),
         "rows": rows,
     }
     (HERE / "results").mkdir(exist_ok=True)
     name = "_".join(Path(options.config).with_suffix("").parts[1:])
     (HERE / "results" / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"IQM {result['iqm']:.1f} {result['iqm_ci95']}, {result['seeds_at_475_or_more']} of {len(rows)} at 475 or more"
-    )
+    solved = f"{result['seeds_at_the_bar']} of {len(rows)} at {options.bar:g} or more"
+    print(f"IQM {result['iqm']:.1f} {result['iqm_ci95']}, {solved}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def tabular() -> str:
         optimum = f"{data['optimal_return']:.4f}"
         value = f"{data['exact_return_mean']:.4f} [{low:.4f}, {high:.4f}]"
         reached = sorted(row["reached"] for row in seeds if row["reached"] is not None)
-        steps = f"{reached[len(reached) // 2]:,} ({len(reached)} of {len(seeds)})" if reached else f"none of {len(seeds)}"
+        steps = f"{reached[len(reached) // 2]:,} ({len(reached)} of {len(seeds)})" if reached else "none"
         on_policy = [row["behaviour_value"] for row in seeds]
         if data["env"] == "CliffWalking-v1" and "sarsa" in data["agent"]:
             steps = f"its own policy: {sum(on_policy) / len(seeds):.3f} of -20.708"

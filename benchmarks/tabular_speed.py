@@ -53,12 +53,13 @@ RULE_SETTINGS: dict[str, dict[str, Any]] = {
     "dyna_q": {"planning_steps": plain.PLANNING_STEPS},
 }
 FIRST_STEP = """
-import time; began = time.perf_counter()
-import numba; imported = time.perf_counter()
-import json, sys
+import json, sys, time
 from rltrain.config.load import from_dict
 from rltrain.experiment import build
-loop = build(from_dict(json.loads(sys.argv[1])).config).loop
+config = from_dict(json.loads(sys.argv[1])).config
+began = time.perf_counter()
+import numba; imported = time.perf_counter()
+loop = build(config).loop
 loop.advance(1); done = time.perf_counter()
 hits = sum(loop._run.stats.cache_hits.values())
 print(json.dumps({"import_numba": imported - began, "first_step": done - imported, "cached": hits == 1}))
@@ -227,6 +228,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="short trials, for a look")
+    parser.add_argument("--processes", action="store_true", help="measure whole processes only, keep the other rows")
     parser.add_argument("--table", action="store_true", help="only print the table of the last results")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -234,6 +236,11 @@ def main() -> None:
         print(table(options.out))
         return
     sizes = QUICK if options.quick else FULL
+    if options.processes:
+        kept = json.loads(options.out.read_text()) | {"processes": processes(sizes.runs)}
+        options.out.write_text(json.dumps(kept, indent=2) + "\n")
+        print(json.dumps(kept["processes"], indent=2))
+        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = machine() | {"sizes": sizes._asdict(), "processes": processes(sizes.runs), "rows": []}
     print(json.dumps(result["processes"], indent=2), flush=True)

@@ -18,6 +18,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,7 @@ def _move(temporary: Path, target: Path) -> None:
         os.replace(temporary, target)
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for package in _VERSIONED:

@@ -118,15 +118,18 @@ def t_interval(values: Array, confidence: float = 0.95) -> tuple[float, float] |
     return mean - half, mean + half
 
 
-def summarise(episodes: Episodes, protocol: EvalProtocol) -> dict[str, Any]:
-    """The figures of an evaluation, under the names that `rltrain eval --json` prints."""
+def summarise(episodes: Episodes, protocol: EvalProtocol, *, interval: bool = True) -> dict[str, Any]:
+    """The figures of an evaluation, under the names that `rltrain eval --json` prints.
+
+    While training nothing reads the interval, and without it SciPy need not be loaded.
+    """
     returns = episodes.returns
     successes, definition = protocol.successes(episodes)
-    interval = t_interval(returns)
+    bounds = t_interval(returns) if interval else None
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
-        "return_ci95": None if interval is None else list(interval),
+        "return_ci95": None if bounds is None else list(bounds),
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
         "return_iqm": interquartile_mean(returns),

@@ -131,14 +131,14 @@ class Evaluator:
             return None
         return ModelEpisodes(model, self._spec.max_episode_steps)
 
-    def __call__(self, seeds: Sequence[int], wrappers: State) -> dict[str, Any]:
+    def __call__(self, seeds: Sequence[int], wrappers: State, *, interval: bool = True) -> dict[str, Any]:
         """One greedy episode on each seed, under the given wrapper statistics."""
         cap = self.protocol.max_episode_steps
         if self._on_model is not None:
             episodes = self._on_model(self._policy(), seeds, cap)
         else:
             episodes = self._in_environment(seeds, wrappers, cap)
-        return summarise(episodes, self.protocol) | self.exact_figures()
+        return summarise(episodes, self.protocol, interval=interval) | self.exact_figures()
 
     def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
         count = min(len(seeds), MAX_EVAL_ENVS)
@@ -199,7 +199,7 @@ class Run:
 
     def _evaluated(self, episodes: int, stream: Stream, *key: int) -> dict[str, Any]:
         seeds = env_seeds(self.config.seed, stream, episodes, *key)
-        return self.evaluator(seeds, wrapper_state(self.experiment.envs))
+        return self.evaluator(seeds, wrapper_state(self.experiment.envs), interval=False)
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -92,6 +92,8 @@ def step_size(learning_rate: float, power: float, visits: int) -> float:
         return learning_rate
     if power == 1.0:
         return learning_rate / visits
+    if power == 0.5:
+        return learning_rate / math.sqrt(visits)  # a tenth of the time of the general power
     return learning_rate / math.pow(visits, power)  # not **: NumPy, Python and Numba each have their own
 
 

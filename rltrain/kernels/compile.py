@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -105,9 +106,25 @@ def _digest(parts: Parts) -> str:
     return hashlib.sha256((_sources() + text).encode()).hexdigest()
 
 
+def _load_numba() -> None:
+    """Load Numba without the matrix products that nothing here uses.
+
+    Numba looks for SciPy's BLAS when it is set up, and loading that takes longer than many a run of a table.
+    Where a user's own code has loaded Numba or SciPy's linear algebra already, nothing is left out.
+    """
+    if "numba" in sys.modules or "scipy.linalg" in sys.modules:
+        return
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment] # an import of it fails at once
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules["scipy.linalg"]
+
+
 @cache
 def compiled_loop(parts: Parts) -> Callable[..., int]:
     """The compiled loop of these parts; it is compiled, or found on disk, at its first call."""
+    _load_numba()
     from numba import njit
     from numba.extending import register_jitable
 

@@ -114,8 +114,9 @@ class Display:
         """Say how the run ended and what to do next."""
         if self._quiet:
             return
-        score, best = summary["eval_return"], summary["best_return"]
-        text = "" if score is None else f", eval return {score:.5g} (best {best:.5g} at step {summary['best_step']:,})"
+        exact, best = summary.get("eval_exact_return"), summary["best_return"]
+        score, name = (summary["eval_return"], "eval return") if exact is None else (exact, "exact return")
+        text = "" if score is None else f", {name} {score:.5g} (best {best:.5g} at step {summary['best_step']:,})"
         self._print(f"{summary['status']} at step {summary['steps']:,} after {summary['seconds']:.1f} s{text}")
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")

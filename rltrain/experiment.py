@@ -157,7 +157,8 @@ class Evaluator:
         """The policy's exact value beside the optimum; nothing where the model is not known."""
         if self._exact is None or self._spec.model is None:
             return {}
-        return self._exact(self._policy(), self._agent.values(np.arange(self._spec.model.states)))
+        q = self._agent.values(np.arange(self._spec.model.states))
+        return self._exact(self._policy(), q if q is not None and q.ndim == 2 else None)
 
     def close(self) -> None:
         """Close the environments."""

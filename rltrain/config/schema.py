@@ -30,7 +30,10 @@ class StopSettings(Settings):
     """When to stop before `total_steps`."""
 
     return_: float | None = Field(default=None, alias="return")
-    """Stop when an evaluation reaches this mean return and 100 fresh greedy episodes confirm it."""
+    """Stop when an evaluation reaches this mean return and 100 fresh greedy episodes confirm it.
+
+    Where the environment tells its model, the exact return decides.
+    """
     minutes: float | None = Field(default=None, gt=0)
     """Stop after this much time, checkpoints and evaluations included."""
 

@@ -100,8 +100,14 @@ def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
         num_envs=envs.num_envs,
         max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
-        model=read_model(settings),
+        model=read_model(settings) if _numbered(envs) else None,  # an environment is made for it
     )
+
+
+def _numbered(envs: VectorEnv) -> bool:
+    """Whether states and actions are numbers, as a model's are."""
+    spaces = envs.single_observation_space, envs.single_action_space
+    return all(isinstance(space, gym.spaces.Discrete) for space in spaces)
 
 
 def _stateful(envs: VectorEnv) -> Iterator[StatefulVectorWrapper]:

@@ -21,7 +21,7 @@ RANKS, SUITS, FACES = 13, 4, 3
 
 
 class Hands(NamedTuple):
-    """What matters of the cards on the table, and of the same table one episode behind."""
+    """What matters of the cards on a table."""
 
     hard: Array  # (2,) int64: sum of the player's and the dealer's cards, aces as 1
     aces: Array  # (2,) int64

@@ -70,7 +70,8 @@ def _board(chain: Chain, settings: EnvSettings, model: Model) -> TableBoard | Bl
     limit: int | None = None if chain.limit is None else chain.limit._max_episode_steps
     if type(chain.bare) is BlackjackEnv:
         return BlackjackBoard(chain.bare, limit) if blackjack_is_true(settings) else None
-    if not np.isfinite(model.reward).all() or not model_is_true(settings, model):
+    told = getattr(chain.bare, "s", None) is not None  # where Gymnasium's own keep the state
+    if not told or not np.isfinite(model.reward).all() or not model_is_true(settings, model):
         return None
     return TableBoard(chain.bare, model, limit)
 

@@ -70,7 +70,7 @@ class Chain(NamedTuple):
     episode: Episode
     raw: RawReturn
     limit: TimeLimit[Any, Any] | None
-    bare: Any  # gym.Env with `P`, `s` and `initial_state_distrib`
+    bare: Any  # the environment itself
 
 
 def unwrap(envs: Any) -> Chain | None:

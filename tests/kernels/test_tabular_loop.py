@@ -194,19 +194,40 @@ class LyingLine(Line):
     lies = True
 
 
+class PrivateLine(Line):
+    """Keeps its state under a name of its own."""
+
+    s = property(lambda self: None, lambda self, state: setattr(self, "place", state))
+
+    def step(self, action):
+        outcomes = self.P[self.place][int(action)]
+        _, self.place, reward, over = outcomes[categorical_sample([o[0] for o in outcomes], self.np_random)]
+        return self.place, reward, over, False, {}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.place, {}
+
+
 @pytest.fixture
 def _lines():
     gym.register("Line-v0", Line, max_episode_steps=40)
+    gym.register("PrivateLine-v0", PrivateLine, max_episode_steps=40)
     gym.register("LyingLine-v0", LyingLine, max_episode_steps=40)
     yield
+    del gym.registry["PrivateLine-v0"]
     del gym.registry["Line-v0"], gym.registry["LyingLine-v0"]
 
 
 @pytest.mark.usefixtures("_lines")
-def test_a_users_own_environment_with_a_model_is_compiled_and_one_that_lies_is_not():
+def test_a_users_own_environment_with_a_model_is_compiled_and_one_that_lies_or_hides_its_state_is_not():
     assert assert_parity("q_learning", "epsilon_greedy", {"id": "Line-v0"})
-    lying = made("q_learning", "epsilon_greedy", {"id": "LyingLine-v0"}, "auto")
-    assert isinstance(build(lying).loop, EnvironmentLoop)
+    for env in ("LyingLine-v0", "PrivateLine-v0"):
+        config = made("q_learning", "epsilon_greedy", {"id": env}, "auto")
+        assert problems(config) == []
+        experiment = build(config)
+        assert isinstance(experiment.loop, EnvironmentLoop)
+        experiment.loop.advance(50)
 
 
 @pytest.mark.usefixtures("_lines")

@@ -100,10 +100,15 @@ def _sources() -> str:
 
 
 def _digest(parts: Parts) -> str:
-    """The digest, with the files of parts that are a user's own."""
-    own = {inspect.getsourcefile(part) or "" for part in parts if callable(part)}
+    """The digest, with the files of parts, and of functions that these may call, that are a user's own."""
+    functions = [*(part for part in parts if callable(part)), *(function for function, _ in FUNCTIONS)]
+    own = {inspect.getsourcefile(function) or "" for function in functions if not _is_shipped(function)}
     text = "".join(Path(name).read_text() for name in sorted(own) if name)
     return hashlib.sha256((_sources() + text).encode()).hexdigest()
+
+
+def _is_shipped(function: Callable[..., Any]) -> bool:
+    return function.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def _load_numba() -> None:
@@ -122,23 +127,26 @@ def _load_numba() -> None:
 
 
 @cache
+def _register(function: Callable[..., Any], inline: bool) -> None:
+    """Tell Numba that it may compile a function."""
+    from numba.extending import register_jitable
+
+    register_jitable(inline="always" if inline else "never")(function)
+
+
+@cache
 def compiled_loop(parts: Parts) -> Callable[..., int]:
     """The compiled loop of these parts; it is compiled, or found on disk, at its first call."""
     _load_numba()
     from numba import njit
-    from numba.extending import register_jitable
 
-    for function, inline in FUNCTIONS[_registered[0] :]:
-        register_jitable(inline="always" if inline else "never")(function)
-    _registered[0] = len(FUNCTIONS)
+    for function, inline in FUNCTIONS:
+        _register(function, inline)
     loop = readable_loop(parts, _digest(parts))
     try:
         return njit(loop, cache=True, error_model="numpy")  # type: ignore[no-any-return]
     except RuntimeError:  # nowhere to keep it: every process compiles anew
         return njit(loop, error_model="numpy")  # type: ignore[no-any-return]
-
-
-_registered = [0]
 
 
 def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rltrain.core import Array
 from rltrain.evaluation import Episodes
-from rltrain.kernels.world import draw, world_of
+from rltrain.kernels.world import draw, take, world_of
 from rltrain.mdp import Model
 
 
@@ -22,11 +22,7 @@ class ModelEpisodes:
 
     def __init__(self, model: Model, limit: int | None) -> None:
         """`limit` is the environment's own step limit."""
-        world = world_of(model, limit)
-        self._limit = limit
-        self._start = world.start.tolist()
-        tables = (world.cumulative, world.next_state, world.reward, world.terminated)
-        self._cumulative, self._next, self._reward, self._terminated = (table.tolist() for table in tables)
+        self._world = world_of(model, limit)
 
     def __call__(self, actions: Array, seeds: Sequence[int], max_episode_steps: int) -> Episodes:
         """One episode a seed with the policy `actions` (S,), as `run_episodes` would play it."""
@@ -38,12 +34,10 @@ class ModelEpisodes:
     def _play(self, policy: list[int], seed: int, cap: int) -> tuple[float, int, bool]:
         """Return, length, and whether the cap of the evaluation cut it."""
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))  # as Gymnasium seeds
-        state, total = draw(self._start, rng), 0.0
+        state, total = draw(self._world.start, rng), 0.0
         for length in range(1, cap + 1):
-            action = policy[state]
-            outcome = draw(self._cumulative[state][action], rng)
-            total += self._reward[state][action][outcome]
-            if self._terminated[state][action][outcome] or length == self._limit:
+            state, paid, terminated = take(self._world, state, policy[state], rng)
+            total += paid
+            if terminated or length == self._world.limit:
                 return total, length, False
-            state = self._next[state][action][outcome]
         return total, cap, True

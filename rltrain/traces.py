@@ -7,14 +7,15 @@ less than rounding does. Shapes: N environments, S states, A actions, pairs numb
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from rltrain.compilable import compilable
-from rltrain.core import Array
-from rltrain.tabular import TabularSettings, step_size
+from rltrain.core import Array, EnvSpec, Problem
+from rltrain.tabular import MAX_ENTRIES, TabularSettings, step_size
 
 TRACE_CUTOFF = 1e-12
 ACCUMULATING, REPLACING, DUTCH = 0, 1, 2
@@ -28,6 +29,15 @@ class TraceSettings(TabularSettings):
     """lambda: 0 is the one-step method, 1 looks back over the whole episode."""
     traces: Literal["accumulating", "replacing", "dutch"] = "replacing"
     """What a visit does to its trace: + 1, = 1, or * (1 - alpha) + 1."""
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """Every environment has traces of its own."""
+        found = list(super().problems(config, spec))
+        yield from found
+        if not found:
+            entries = spec.num_envs * int(spec.observation_space.n) * int(spec.action_space.n)  # type: ignore[attr-defined]
+            if entries > MAX_ENTRIES:
+                yield Problem("env.num_envs", f"traces would have {entries:,} entries, at most {MAX_ENTRIES:,} fit")
 
 
 class TraceMemory(NamedTuple):

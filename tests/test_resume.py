@@ -56,18 +56,21 @@ def assert_equal_outcomes(folder, reference):
     assert found[3] == reference[3]
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """An uninterrupted run, in this process."""
-    from conftest import SMALL
-
-    folder = tmp_path_factory.mktemp("reference")
-    path = folder / "small.yaml"
-    path.write_text(SMALL)
+def finished(folder, text):
+    """Path of a configuration, and what an uninterrupted run of it comes to."""
+    path = folder / "uninterrupted.yaml"
+    path.write_text(text)
     process = rltrain("train", path, "--run-dir", folder / "run", "--quiet")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return outcome(folder / "run")
+    return path, outcome(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    from conftest import SMALL
+
+    return finished(tmp_path_factory.mktemp("reference"), SMALL)[1]
 
 
 def kill_and_resume(config, folder, kills, pause, signals=(signal.SIGKILL,)):
@@ -248,14 +251,7 @@ seed: 3
 
 @pytest.fixture(scope="module")
 def tabular_reference(tmp_path_factory):
-    """An uninterrupted run of the compiled loop."""
-    folder = tmp_path_factory.mktemp("tabular")
-    path = folder / "tabular.yaml"
-    path.write_text(TABULAR)
-    process = rltrain("train", path, "--run-dir", folder / "run", "--quiet")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return path, outcome(folder / "run")
+    return finished(tmp_path_factory.mktemp("tabular"), TABULAR)
 
 
 def test_the_compiled_loop_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path, tabular_reference):

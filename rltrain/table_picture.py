@@ -40,6 +40,10 @@ LANDMARKS = "RGYB"
 """Taxi's landmarks, as it numbers them; the passenger's fifth place is the taxi."""
 TAXI_SIDE = 5
 """Rows and columns of Taxi's map."""
+TAXI_CELL = 0.64
+"""Inches of one of its cells."""
+MOVES = 4
+"""Its first actions move: south, north, east, west."""
 MAX_STATES = 200
 """Rows of a plain matrix; of more states, so many are chosen."""
 WIDE = 1.6
@@ -178,29 +182,49 @@ def _maze(table: Table, letters: Array) -> Page:
 
 
 def _taxi(table: Table, env: TaxiEnv) -> Page:
-    """V on the map: one panel for each place of the passenger (columns) and destination (rows)."""
-    values, glyphs, _, _ = learnt(table)
+    """V on the map: one panel for each place of the passenger (columns) and destination (rows).
+
+    Where passenger and destination are at the same place, which never happens, stands Q of the four moves with
+    the passenger in the taxi. Visits are summed over destinations.
+    """
+    known = learnt(table)
     inside = np.asarray(env.desc).astype(str)[1:-1, 1:-1]  # of the outer walls: a cell, a colon or a wall, a cell, ...
     walls = [(x // 2, y) for y, x in np.argwhere(inside == "|")]
     size = (TAXI_SIDE, TAXI_SIDE)
-    cells = Panel("", size, (0.64, 0.64), values, limits=_limits(values), walls=walls)
-    columns: list[list[Panel]] = [[] for _ in range(len(LANDMARKS) + 1)]
+    cells = Panel("", size, (TAXI_CELL, TAXI_CELL), known.values, limits=_limits(known.values), walls=walls)
+    waiting, riding = range(len(LANDMARKS)), len(LANDMARKS)
+    columns: list[list[Panel]] = [[] for _ in range(riding + 1)]
     for place, goal in np.ndindex(len(columns), len(LANDMARKS)):
-        states = [(cell * len(columns) + place) * len(LANDMARKS) + goal for cell in range(TAXI_SIDE**2)]
         styles = {place: PASSENGER, goal: DESTINATION}
         marks = [Mark(x, y, LANDMARKS[n], styles.get(n, LANDMARK)) for n, (y, x) in enumerate(env.locs)]
-        waits = place < len(LANDMARKS)
-        where = f"at {LANDMARKS[place]}" if waits else "in the taxi"
-        panel = replace(
-            cells,
-            title=f"passenger {where}, going to {LANDMARKS[goal]}",
-            marks=marks,
-            bar="" if waits else "V",  # one for the whole row
-            values=values[states],
-            glyphs=[glyphs[state] for state in states],
-        )
+        states = _taxi_states(riding if place == goal else place, goal)
+        panel = replace(cells, values=known.values[states], glyphs=[known.glyphs[state] for state in states])
+        if place == goal:
+            moves = known.q[states, :MOVES], known.greedy[states, :MOVES]
+            panel = replace(panel, title=f"Q of the moves in the taxi, to {LANDMARKS[goal]}", glyphs=(),
+                            values=moves[0].ravel(), marked=moves[1].ravel(),
+                            triangles=[direction(env, action) for action in range(MOVES)])  # fmt: skip
+        else:
+            where = f"at {LANDMARKS[place]}" if place in waiting else "in the taxi"
+            bar = "V" if place == riding else ""  # one for the whole row
+            panel = replace(panel, title=f"passenger {where}, going to {LANDMARKS[goal]}", marks=marks, bar=bar)
         columns[place].append(panel)
-    return Page(columns, GAP.join(("P pick up", "D drop off", "black: passenger", "orange: destination", *table.note)))
+    if table.visits is not None:
+        columns.append(_taxi_visits(replace(cells, limits=None, bar="visits"), table.visits.sum(1)))
+    note = ("P pick up", "D drop off", "black: passenger", "orange: destination", "red: greedy move", *table.note)
+    return Page(columns, GAP.join(note))
+
+
+def _taxi_states(place: int, goal: int) -> list[int]:
+    """The states of all cells with the passenger at a landmark, or in the taxi, and one destination."""
+    return [(cell * (len(LANDMARKS) + 1) + place) * len(LANDMARKS) + goal for cell in range(TAXI_SIDE**2)]
+
+
+def _taxi_visits(cells: Panel, visits: Array) -> list[Panel]:
+    """Visits (S,) with the passenger waiting, and in the taxi."""
+    by_place = visits.reshape(TAXI_SIDE**2, len(LANDMARKS) + 1, len(LANDMARKS)).sum(2)  # (cells, places)
+    waiting = replace(cells, title="Visits, passenger waiting", values=by_place[:, :-1].sum(1))
+    return [waiting, replace(cells, title="Visits, passenger in the taxi", values=by_place[:, -1])]
 
 
 def _blackjack(table: Table) -> Page:

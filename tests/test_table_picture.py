@@ -130,16 +130,33 @@ def test_taxi_cells_are_the_environments_states_and_walls_stop_the_taxi():
     assert [len(column) for column in columns] == [4] * 5
     for passenger, column in enumerate(columns):
         for goal, panel in enumerate(column):
+            if passenger == goal:  # cannot be: here stands Q of the four moves in the taxi
+                moves = panel.values.reshape(5, 5, 4)
+                assert all(moves[r, c, 0] == env.encode(r, c, 4, goal) for r in range(5) for c in range(5))
+                assert not moves[..., 1:].any()
+                assert panel.triangles == [(1, 0), (-1, 0), (0, 1), (0, -1)]  # south, north, east, west
+                continue
             values = panel.values.reshape(5, 5)
             assert all(values[r, c] == env.encode(r, c, passenger, goal) for r in range(5) for c in range(5))
             styles = {mark.text: mark.style for mark in panel.marks}
             assert styles["RGYB"[goal]] == DESTINATION
-            assert passenger in (goal, 4) or styles["RGYB"[passenger]] == PASSENGER
+            assert passenger == 4 or styles["RGYB"[passenger]] == PASSENGER
     east = {
         (c, r) for r in range(5) for c in range(4) if env.P[env.encode(r, c, 0, 1)][2][0][1] == env.encode(r, c, 0, 1)
     }
     assert set(columns[0][0].walls) == east
     assert len(east) == 6
+
+
+def test_taxi_visits_are_summed_over_destinations_and_kept_apart_for_riders():
+    env = make("taxi")
+    visits = np.zeros((500, 6), np.int64)
+    visits[env.encode(2, 3, 0, 1)] = 1  # six actions each
+    visits[env.encode(2, 3, 1, 2)] = 1
+    visits[env.encode(4, 0, 4, 3)] = 2
+    waiting, riding = layout(Table(np.zeros((500, 6)), visits, env))[0][-1]
+    assert [(waiting.values[2 * 5 + 3], waiting.values.sum())] == [(12, 12)]
+    assert [(riding.values[4 * 5], riding.values.sum())] == [(12, 12)]
 
 
 def test_blackjack_cells_are_sum_dealer_and_ace():

@@ -22,7 +22,7 @@ from rltrain.envs.vector import describe, load_wrapper_state, make_vector, wrapp
 from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
 from rltrain.exact import ExactEvaluator
 from rltrain.kernels.episodes import ModelEpisodes
-from rltrain.kernels.tabular import MISSING, compiled_tabular_loop
+from rltrain.kernels.tabular import compiled_tabular_loop
 from rltrain.kernels.world import model_is_true
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
@@ -102,7 +102,7 @@ def _compiled(
         return found, None
     if wanted == "on":
         return None, f"there is no compiled loop for this run: {found}"
-    return None, f"{found}: the readable loop runs, some hundred times slower" if found == MISSING else None
+    return None, f"{found}: the readable loop runs, some hundred times slower"
 
 
 class Evaluator:

@@ -1,27 +1,29 @@
 """The whole tabular loop, compiled by Numba for one combination of exploration, update rule and bonus.
 
-The parts are the very functions that the readable loop calls. What Numba compiles is kept on disk, under a
-key that holds the source of all parts, so that a later process starts at once and a changed rule never
-runs as it was before.
+The parts are the very functions that the readable loop calls. What Numba compiles is kept on disk (`cache.py`), so
+that a later process starts at once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rltrain.compilable import FUNCTIONS, compilable
 from rltrain.core import Array
+from rltrain.kernels.cache import cache_folder, digest
 from rltrain.schedules import schedule_value
 from rltrain.tabular import Step
+
+
+class CannotCompile(Exception):
+    """Numba does not understand a part of the loop; says which name or type."""
+
 
 STEPS, STATE, ELAPSED, RESETS = range(4)
 """Places in the cursor: environment steps, state, steps of the open episode, resets since the cursor was set."""
@@ -90,27 +92,6 @@ def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-@cache
-def _sources() -> str:
-    """A digest of all that a compiled loop may call within rltrain."""
-    package = Path(__file__).parent.parent
-    files = [*package.glob("*.py"), *(f for name in ("agents", "exploration", "bonuses", "kernels")
-                                      for f in (package / name).glob("*.py"))]  # fmt: skip
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
-
-
-def _digest(parts: Parts) -> str:
-    """The digest, with the files of parts, and of functions that these may call, that are a user's own."""
-    functions = [*(part for part in parts if callable(part)), *(function for function, _ in FUNCTIONS)]
-    own = {inspect.getsourcefile(function) or "" for function in functions if not _is_shipped(function)}
-    text = "".join(Path(name).read_text() for name in sorted(own) if name)
-    return hashlib.sha256((_sources() + text).encode()).hexdigest()
-
-
-def _is_shipped(function: Callable[..., Any]) -> bool:
-    return function.__module__.split(".")[0] == __name__.split(".")[0]
-
-
 def _load_numba() -> None:
     """Load Numba without the matrix products that nothing here uses.
 
@@ -139,22 +120,28 @@ def compiled_loop(parts: Parts) -> Callable[..., int]:
     """The compiled loop of these parts; it is compiled, or found on disk, at its first call."""
     _load_numba()
     from numba import njit
+    from numba.core import config
 
-    for function, inline in FUNCTIONS:
-        _register(function, inline)
-    loop = readable_loop(parts, _digest(parts))
+    marked = dict(FUNCTIONS)
+    for function in {**marked, **{part: False for part in parts if callable(part)}}:  # a user's part may be unmarked
+        _register(function, marked.get(function, False))
+    folder = cache_folder(digest([*marked, *(part for part in parts if callable(part))]))
+    settings: Any = config
+    before = settings.CACHE_DIR
     try:
-        return njit(loop, cache=True, error_model="numpy")  # type: ignore[no-any-return]
-    except RuntimeError:  # nowhere to keep it: every process compiles anew
-        return njit(loop, error_model="numpy")  # type: ignore[no-any-return]
+        settings.CACHE_DIR = str(folder)  # read when a function is decorated
+        loop: Callable[..., int] = njit(readable_loop(parts), cache=folder is not None, error_model="numpy")
+    finally:
+        settings.CACHE_DIR = before
+    return loop
 
 
-def readable_loop(parts: Parts, digest: str = "") -> Callable[..., int]:
+def readable_loop(parts: Parts) -> Callable[..., int]:
     """The loop as plain Python: `run(count, cursor, sums, world, actor, log, rngs)` -> episodes ended."""
     choose, probabilities, learn, pay, take, begin, draws_next, averages_policy, has_bonus = parts
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
-        (env_rng, start_rng, rng), _version = rngs, digest  # Numba's cache key holds what a function refers to
+        env_rng, start_rng, rng = rngs
         memory, q, visits, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]

@@ -25,6 +25,7 @@ from rltrain.kernels.compile import (
     STATE,
     STEPS,
     Actor,
+    CannotCompile,
     Log,
     Parts,
     available,
@@ -37,7 +38,8 @@ from rltrain.mdp import Model
 from rltrain.selection import RowSelector, no_probabilities
 from rltrain.tabular import TabularAgent
 
-MISSING = "numba is not installed"
+TELLING = ("Untyped", "Unknown", "Use of unsupported", "Cannot", "Invalid")
+"""How the lines of Numba's errors begin that name what is wrong."""
 CHUNK = 65_536
 """Steps of one call of the compiled loop, so that its log of episodes stays small."""
 
@@ -61,8 +63,11 @@ def compiled_tabular_loop(
     if board is None:
         return "the environment does not behave as its model says"
     if not available():
-        return MISSING
-    return TabularLoop(loop, agent, bonuses[0] if bonuses else None, chain, board)
+        return "numba is not installed"
+    try:
+        return TabularLoop(loop, agent, bonuses[0] if bonuses else None, chain, board)
+    except CannotCompile as error:
+        return f"Numba cannot compile it ({error}; functions that are called need @compilable)"
 
 
 def _board(chain: Chain, settings: EnvSettings, model: Model) -> TableBoard | BlackjackBoard | None:
@@ -95,6 +100,23 @@ class TabularLoop:
         self._log = Log(np.zeros(CHUNK), np.zeros(CHUNK, np.int64), actions)
         self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(2)
         self._read()
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compile the loop, or find it on disk, by a call of no steps. Raises CannotCompile."""
+        from numba.core.errors import NumbaError
+
+        try:
+            self._call(0)
+        except NumbaError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            told = next((line for line in lines if line.startswith(TELLING)), lines[0])
+            raise CannotCompile(told) from None
+
+    def _call(self, count: int) -> int:
+        """Take `count` steps. Returns how many episodes ended."""
+        rngs = (self._chain.bare.np_random, self._board.start_rng, self._agent.rng)
+        return self._run(count, self._cursor, self._sums, self._board.arrays, self._actor, self._log, rngs)
 
     @property
     def steps(self) -> int:
@@ -105,9 +127,7 @@ class TabularLoop:
         """Take `steps` environment steps."""
         progress = Progress(self.steps)
         for begin in range(0, steps, CHUNK):
-            count = min(CHUNK, steps - begin)
-            rngs = (self._chain.bare.np_random, self._board.start_rng, self._agent.rng)
-            ended = self._run(count, self._cursor, self._sums, self._board.arrays, self._actor, self._log, rngs)
+            ended = self._call(min(CHUNK, steps - begin))
             progress.returns += self._log.returns[:ended].tolist()
             progress.lengths += self._log.lengths[:ended].tolist()
         progress.steps = self._agent.steps = self.steps

@@ -1,6 +1,7 @@
 """The compiled loop does what the readable one does, to the last bit, or is not used."""
 
 import json
+import os
 
 import gymnasium as gym
 import numpy as np
@@ -14,14 +15,14 @@ from rltrain.envs.vector import make_vector
 from rltrain.evaluation import run_episodes
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.kernels import tabular
-from rltrain.kernels.compile import Parts, _digest, no_pay
+from rltrain.kernels import cache, tabular
+from rltrain.kernels.cache import digest
 from rltrain.kernels.episodes import ModelEpisodes
 from rltrain.kernels.tabular import TabularLoop, parts_of
 from rltrain.kernels.world import TableBoard
 from rltrain.loop import EnvironmentLoop
 from rltrain.registry import find, names
-from rltrain.selection import RowSelector, no_probabilities
+from rltrain.selection import RowSelector
 from rltrain.tabular import TabularAgent
 
 LEARNERS = [name for name in names("agents") if issubclass(find("agents", name), TabularAgent)]
@@ -271,22 +272,76 @@ def test_without_numba_the_readable_loop_runs_and_says_so_once(monkeypatch):
     assert experiment.note == "numba is not installed: the readable loop runs, some hundred times slower"
 
 
-def test_the_key_of_a_compiled_loop_changes_with_the_source_of_its_parts(tmp_path, monkeypatch):
+def test_a_users_own_rule_is_compiled_unmarked_and_one_that_numba_cannot_take_is_told(monkeypatch):
+    from rltrain import registry
+    from rltrain.agents.q_learning import learn as marked
+
+    def unmarked(memory, constants, step, policy, rng):
+        marked(memory, constants, step, policy, rng)
+
+    def unknown(memory, constants, step, policy, rng):
+        helper(memory, step)
+
+    def helper(memory, step):
+        memory.q[step.obs, step.action] += 1.0
+
+    own = type(
+        "OwnRule", (TabularAgent,), {"Config": find("agents", "q_learning").Config, "learn": staticmethod(unmarked)}
+    )
+    monkeypatch.setitem(registry._registered, ("agents", "own_rule"), own)
+    assert assert_parity("own_rule", "epsilon_greedy", ENVS[0])
+    own.learn = staticmethod(unknown)
+    (problem,) = problems(made("own_rule", "epsilon_greedy", ENVS[0], "on"))
+    assert "Numba cannot compile it" in problem.message
+    assert "helper" in problem.message
+    experiment = build(made("own_rule", "epsilon_greedy", ENVS[0], "auto"))
+    assert isinstance(experiment.loop, EnvironmentLoop)
+    assert "the readable loop runs" in experiment.note
+    experiment.loop.advance(20)
+
+
+def test_the_folder_of_a_compiled_loop_changes_with_a_users_source(tmp_path, monkeypatch):
+    import importlib
     import sys
 
-    def digest(text):
+    def of(text):
         sys.modules.pop("own_rule", None)
         (tmp_path / "own_rule.py").write_text(text)
-        import importlib
-
         importlib.invalidate_caches()
-        module = importlib.import_module("own_rule")
-        others = (no_probabilities, module.learn, no_pay, TableBoard.take, TableBoard.begin, False, False, False)
-        return _digest(Parts(module.learn, *others))
+        return digest([importlib.import_module("own_rule").learn])
 
     monkeypatch.syspath_prepend(tmp_path)
     rule = "def learn(memory, constants, step, policy, rng):\n    memory.q[0, 0] += {}\n"
-    assert digest(rule.format(1)) == digest(rule.format(1)) != digest(rule.format(2))
+    assert of(rule.format(1)) == of(rule.format(1)) != of(rule.format(2))
+    assert digest([parts_of]) == digest([]) != of(rule.format(1))
+
+
+def test_the_folder_of_a_compiled_loop_changes_with_rltrains_source(tmp_path, monkeypatch):
+    (tmp_path / "agents").mkdir()
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
+    found = []
+    for text in ("a = 1", "a = 1", "a = 2"):
+        (tmp_path / "agents" / "rule.py").write_text(text)
+        cache._sources.cache_clear()
+        found.append(digest([]))
+    cache._sources.cache_clear()
+    assert found[0] == found[1] != found[2]
+
+
+def test_old_folders_are_removed_and_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    for number in range(cache.KEPT + 5):
+        folder = cache.cache_folder(f"digest{number}")
+        os.utime(folder, (number, number))
+    kept = {path.name for path in folder.parent.iterdir()}
+    assert len(kept) == cache.KEPT + 1
+    assert f"digest{cache.KEPT + 4}" in kept
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "file" / "cache.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    assert cache.cache_folder("x") == tmp_path / "users" / "rltrain" / "loops" / "x"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.cache_folder("x") is None
 
 
 def test_a_later_process_finds_the_compiled_loop_on_disk():

@@ -82,12 +82,15 @@ class EnvironmentLoop:
         self.steps, self._obs = steps, obs
 
     def state_dict(self) -> State:
-        """The step, what the agent saw last, and the open episode of every environment."""
-        return {"steps": self.steps, "obs": self._obs, "envs": snapshot(self.envs)}
+        """The step, what the agent saw last, the bonuses, and the open episode of every environment."""
+        bonuses = [bonus.state_dict() for bonus in self._bonuses]
+        return {"steps": self.steps, "obs": self._obs, "bonuses": bonuses, "envs": snapshot(self.envs)}
 
     def load_state_dict(self, state: State) -> None:
         """Return to the saved step, in the middle of the saved episodes. The agent's state is loaded before."""
         self.steps = state["steps"]
+        for bonus, saved in zip(self._bonuses, state.get("bonuses", []), strict=True):
+            bonus.load_state_dict(saved)
         self._obs, lost = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
         for env in lost:
             self._agent.abandon(env)

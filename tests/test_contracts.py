@@ -162,6 +162,28 @@ def test_every_selector_chooses_valid_actions_and_depends_on_its_generator_alone
 
 
 @pytest.mark.parametrize("name", names("bonuses"))
+@pytest.mark.parametrize("agent", ["dqn", "q_learning"])
+@pytest.mark.parametrize("compile", ["off", "on"])
+def test_a_run_with_a_bonus_goes_on_exactly_after_a_checkpoint(name, agent, compile, tmp_path):
+    if (agent, compile) == ("dqn", "on"):
+        pytest.skip("dqn has no compiled loop")
+    data = to_dict(config(agent, "FrozenLake-v1"))
+    data["bonuses"], data["train"]["compile"] = [{"name": name}], compile
+    made = from_dict(data).config
+    first, second = build(made), build(made)
+    first.loop.advance(150)
+    state = {"agent": first.agent.state_dict(), "loop": first.loop.state_dict()}
+    saved = checkpoint.load(checkpoint.save(tmp_path, 150, state, config=to_dict(made), score=None)).state
+    second.loop.advance(40)
+    second.agent.load_state_dict(saved["agent"])
+    second.loop.load_state_dict(saved["loop"])
+    for experiment in (first, second):
+        experiment.loop.advance(150)
+    assert canonical(second.agent.state_dict()) == canonical(first.agent.state_dict())
+    assert canonical(second.loop.state_dict()) == canonical(first.loop.state_dict())
+
+
+@pytest.mark.parametrize("name", names("bonuses"))
 def test_every_bonus_keeps_its_state(name):
     from rltrain.core import EnvSpec, Transition
 

@@ -73,13 +73,18 @@ def reference(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("reference"), SMALL)[1]
 
 
+def begun(folder, killed):
+    """Whether it is time to kill: the first time a checkpoint is there to go on from, later at any moment."""
+    return (folder / "metrics.jsonl").exists() if killed else any((folder / "checkpoints").glob("step-*"))
+
+
 def kill_and_resume(config, folder, kills, pause, signals=(signal.SIGKILL,)):
     """Start, kill after `pause()` seconds, resume, as often as `kills`; then let it finish."""
     process = rltrain("train", config, "--run-dir", folder, "--quiet")
     killed = 0
     while killed < kills:
         deadline = time.monotonic() + 60
-        while not (folder / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        while not begun(folder, killed) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(pause())
         if process.poll() is not None:

@@ -58,7 +58,7 @@ from rltrain.config.load import from_dict
 from rltrain.experiment import build
 config = from_dict(json.loads(sys.argv[1])).config
 began = time.perf_counter()
-from rltrain.kernels.compile import _load_numba; _load_numba(); import numba; imported = time.perf_counter()
+from rltrain.jit import load_numba; load_numba(); import numba; imported = time.perf_counter()
 loop = build(config).loop
 loop.advance(1); done = time.perf_counter()
 hits = sum(loop._run.stats.cache_hits.values())

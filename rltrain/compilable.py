@@ -1,6 +1,6 @@
 """Scalar functions that are written once and run twice: as Python by the readable loop, compiled by the kernel.
 
-A function marked `@compilable` stays a plain Python function. `kernels/compile.py` makes it known to
+A function marked `@compilable` stays a plain Python function. `jit.py` makes it known to
 Numba when a compiled loop is built; nothing here imports Numba, which is optional. Such a function uses
 scalars, arrays, NamedTuples of them, `math`, and other compilable functions; it mutates only arrays.
 """

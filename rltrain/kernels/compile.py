@@ -1,29 +1,22 @@
 """The whole tabular loop, compiled by Numba for one combination of exploration, update rule and bonus.
 
-The parts are the very functions that the readable loop calls. What Numba compiles is kept on disk (`cache.py`), so
+The parts are the very functions that the readable loop calls. What Numba compiles is kept on disk (`jit.py`), so
 that a later process starts at once.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rltrain.compilable import FUNCTIONS, compilable
+from rltrain.compilable import compilable
 from rltrain.core import Array
-from rltrain.kernels.cache import cache_folder, digest
+from rltrain.jit import compiled
 from rltrain.schedules import schedule_value
 from rltrain.tabular import Step
-
-
-class CannotCompile(Exception):
-    """Numba does not understand a part of the loop; says which name or type."""
-
 
 STEPS, STATE, ELAPSED, RESETS = range(4)
 """Places in the cursor: environment steps, state, steps of the open episode, resets since the cursor was set."""
@@ -87,52 +80,10 @@ def set_levels(schedules: Any, levels: Any, step: int) -> None:
         levels[index] = schedule_value(schedules[index], step)
 
 
-def available() -> bool:
-    """Whether Numba is installed."""
-    return importlib.util.find_spec("numba") is not None
-
-
-def _load_numba() -> None:
-    """Load Numba without the matrix products that nothing here uses.
-
-    Numba looks for SciPy's BLAS when it is set up, and loading that takes longer than many a run of a table.
-    Where a user's own code has loaded Numba or SciPy's linear algebra already, nothing is left out.
-    """
-    if "numba" in sys.modules or "scipy.linalg" in sys.modules:
-        return
-    sys.modules["scipy.linalg"] = None  # type: ignore[assignment] # an import of it fails at once
-    try:
-        importlib.import_module("numba.np.arraymath")
-    finally:
-        del sys.modules["scipy.linalg"]
-
-
-@cache
-def _register(function: Callable[..., Any], inline: bool) -> None:
-    """Tell Numba that it may compile a function."""
-    from numba.extending import register_jitable
-
-    register_jitable(inline="always" if inline else "never")(function)
-
-
 @cache
 def compiled_loop(parts: Parts) -> Callable[..., int]:
     """The compiled loop of these parts; it is compiled, or found on disk, at its first call."""
-    _load_numba()
-    from numba import njit
-    from numba.core import config
-
-    marked = dict(FUNCTIONS)
-    for function in {**marked, **{part: False for part in parts if callable(part)}}:  # a user's part may be unmarked
-        _register(function, marked.get(function, False))
-    folder = cache_folder(digest([*marked, *(part for part in parts if callable(part))]))
-    settings: Any = config
-    before = settings.CACHE_DIR
-    try:
-        settings.CACHE_DIR = str(folder)  # read when a function is decorated
-        loop: Callable[..., int] = njit(readable_loop(parts), cache=folder is not None, error_model="numpy")
-    finally:
-        settings.CACHE_DIR = before
+    loop: Callable[..., int] = compiled(readable_loop(parts), [part for part in parts if callable(part)])
     return loop
 
 

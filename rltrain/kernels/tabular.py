@@ -16,6 +16,7 @@ from rltrain.bonuses.count import Count
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Progress, State
 from rltrain.envs.episode import MAX_LOGGED_ACTIONS
+from rltrain.jit import CannotCompile, available
 from rltrain.kernels.blackjack import BlackjackBoard, blackjack_is_true
 from rltrain.kernels.compile import (
     BONUS,
@@ -25,10 +26,8 @@ from rltrain.kernels.compile import (
     STATE,
     STEPS,
     Actor,
-    CannotCompile,
     Log,
     Parts,
-    available,
     compiled_loop,
     no_pay,
 )

@@ -9,14 +9,15 @@ import pytest
 from gymnasium.envs.toy_text.utils import categorical_sample
 
 from rltrain import checkpoint
+from rltrain import jit as cache
 from rltrain.config.load import from_dict
 from rltrain.core import ConfigError
 from rltrain.envs.vector import make_vector
 from rltrain.evaluation import run_episodes
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.kernels import cache, tabular
-from rltrain.kernels.cache import digest
+from rltrain.jit import digest
+from rltrain.kernels import tabular
 from rltrain.kernels.episodes import ModelEpisodes
 from rltrain.kernels.tabular import TabularLoop, parts_of
 from rltrain.kernels.world import TableBoard

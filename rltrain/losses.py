@@ -1,4 +1,4 @@
-"""Losses of value-based agents: pure functions of tensors, in the papers' order.
+"""Losses of value-based agents: pure functions of arrays, NumPy's or torch's, in the papers' order.
 
 Legend: B batch, A actions. Beside the loss stands its gradient with respect to the action values in
 closed form; a test holds it to autograd.
@@ -6,15 +6,9 @@ closed form; a test holds it to autograd.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from rltrain.lazy import lazy_module
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = lazy_module("torch")
+from rltrain.arrays import Tensor, namespace
 
 LossKind = Literal["huber", "mse"]
 
@@ -24,12 +18,12 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
 
     Source: Sutton and Barto 2018, equation 6.1 ff.
     """
-    return torch.addcmul(reward, discount, next_value)
+    return reward + discount * next_value
 
 
 def greedy_value(next_q: Tensor) -> Tensor:
     """V(s') = max_a Q_target(s', a): (B, A) -> (B,). Source: Mnih et al. 2015, algorithm 1."""
-    return next_q.amax(1)
+    return namespace(next_q).amax(next_q, 1)
 
 
 def double_value(next_q_online: Tensor, next_q_target: Tensor) -> Tensor:
@@ -37,19 +31,23 @@ def double_value(next_q_online: Tensor, next_q_target: Tensor) -> Tensor:
 
     Source: van Hasselt et al. 2016, equation 4. https://arxiv.org/abs/1509.06461
     """
-    return next_q_target.gather(1, next_q_online.argmax(1, keepdim=True)).squeeze(1)
+    return next_q_target[rows(next_q_target), next_q_online.argmax(1)]
+
+
+def rows(x: Tensor) -> Tensor:
+    """0, 1, ... B - 1, where `x` (B, ...) is."""
+    return namespace(x).arange(len(x), device=x.device)
 
 
 def q_learning_loss(q: Tensor, action: Tensor, target: Tensor, weight: Tensor, kind: LossKind) -> Tensor:
     """Mean over the batch of weight * l(Q(s, a) - y), a scalar.
 
     l is the Huber function (x^2/2 for |x| <= 1, else |x| - 1/2) or x^2 / 2.
-    `q` (B, A), `action` (B,) int64, `target` and `weight` (B,); no gradient flows into the target.
+    `q` (B, A), `action` (B,) int64, `target` and `weight` (B,).
     """
-    taken = q.gather(1, action.unsqueeze(1)).squeeze(1)
-    error = taken - target.detach()
-    absolute = error.abs()
-    huber = torch.where(absolute <= 1, 0.5 * error**2, absolute - 0.5)
+    error = q[rows(q), action] - target
+    absolute = abs(error)
+    huber = namespace(q).where(absolute <= 1, 0.5 * error**2, absolute - 0.5)
     return (weight * (huber if kind == "huber" else 0.5 * error**2)).mean()
 
 
@@ -60,8 +58,9 @@ def q_learning_gradient(
 
     dL/dQ(s, a) = weight / B * clip(Q(s, a) - y, -1, 1) at the action taken (unclipped for mse), else 0.
     """
-    column = action.unsqueeze(1)
-    error = target - q.gather(1, column).squeeze(1)
-    slope = error.clamp(-1, 1) if kind == "huber" else error
-    grad = torch.zeros_like(q).scatter_(1, column, (slope * weight).mul_(-1 / len(q)).unsqueeze(1))
+    row = rows(q)
+    error = target - q[row, action]
+    slope = error.clip(-1, 1) if kind == "huber" else error
+    grad = namespace(q).zeros_like(q)
+    grad[row, action] = slope * weight * (-1 / len(q))
     return grad, error

@@ -1,10 +1,9 @@
-"""Networks as functions of one flat parameter vector, with a forward pass and a backward pass.
+"""Networks as functions of one flat parameter vector, with a gradient of the same shape.
 
-Every network keeps its parameters in one flat float32 tensor and its gradient in another, so that an
-optimiser step, gradient clipping and a target update are one operation each. `backward` takes the
-gradient of the loss with respect to the network's outputs. Two kinds share this interface:
-`FusedMLP`, written out by hand for speed on a CPU, and `ModuleNetwork`, any torch module through
-autograd. A test holds the first to the second.
+An optimiser step, gradient clipping and a target update are then one operation each. An agent hands `learn` a
+function that gives the gradient of its loss at the network's *outputs*; the network does the rest. Two kinds share
+this interface: `FusedMLP`, NumPy written out by hand for speed on a CPU, and `ModuleNetwork` (`modules.py`), any
+torch module through autograd. A test holds the first to the second.
 
 Legend: B batch, I inputs, O outputs.
 """
@@ -12,31 +11,80 @@ Legend: B batch, I inputs, O outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from rltrain.arrays import Tensor, to_numpy
 from rltrain.core import Array, State
-from rltrain.lazy import lazy_module
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = lazy_module("torch")
-
-Activation = Literal["relu", "tanh"]
-FEW_ROWS = 8
-"""Up to so many observations are cheaper through NumPy than through torch."""
+Activation = Literal["relu", "tanh", "elu", "gelu", "silu"]
+FUSED = ("relu", "tanh")
+"""Activations that `FusedMLP` has; torch runs the others."""
+Init = Literal["uniform", "orthogonal"]
+OutputGradient = Callable[..., tuple[Tensor, Any]]
+"""(outputs (B, O), *arguments) -> gradient of the loss at the outputs (B, O), and whatever else is wanted."""
 
 
-def resolve_device(name: str) -> str:
-    """Turn `auto` into `cuda` where there is a usable GPU, else `cpu`."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+@dataclass(frozen=True)
+class Blueprint:
+    """A multi-layer perceptron before it is built: h_l = act(h_(l-1) W_l + b_l), the last layer without act."""
+
+    activation: Activation
+    weights: list[Array]  # (inputs, outputs) each
+    biases: list[Array]
+    free: Array | None = None  # (F,) outputs that are parameters themselves, the same for every input
+
+    @property
+    def sizes(self) -> list[int]:
+        """Inputs, units of each hidden layer, outputs without the free ones."""
+        return [len(self.weights[0]), *(len(bias) for bias in self.biases)]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a network of this kind learns."""
+        parts = [*self.weights, *self.biases, *([] if self.free is None else [self.free])]
+        return sum(part.size for part in parts)
+
+
+def blueprint(
+    sizes: Sequence[int],
+    activation: Activation,
+    rng: np.random.Generator,
+    *,
+    init: Init = "uniform",
+    gain: float = 1.0,
+    free: Array | None = None,
+) -> Blueprint:
+    """Draw the initial weights.
+
+    `uniform` is U(-1/sqrt(inputs), 1/sqrt(inputs)) for weights and biases, as torch's linear layers begin.
+    `orthogonal` is an orthogonal matrix times sqrt(2), times `gain` in the last layer, and biases of 0.
+    Source: Saxe et al. 2014, https://arxiv.org/abs/1312.6120
+    """
+    weights, biases = [], []
+    shapes = list(pairwise(sizes))
+    for layer, (inputs, outputs) in enumerate(shapes):
+        if init == "uniform":
+            bound = 1 / math.sqrt(inputs)
+            weights.append(rng.uniform(-bound, bound, (inputs, outputs)).astype(np.float32))
+            biases.append(rng.uniform(-bound, bound, outputs).astype(np.float32))
+        else:
+            scale = gain if layer == len(shapes) - 1 else math.sqrt(2)
+            weights.append((scale * _orthogonal(inputs, outputs, rng)).astype(np.float32))
+            biases.append(np.zeros(outputs, np.float32))
+    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32))
+
+
+def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
+    """A matrix whose shorter side is orthonormal, uniformly drawn."""
+    normal = rng.normal(size=(max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normal)
+    q *= np.sign(np.diag(r))  # without this the draw is not uniform
+    return q if rows >= columns else q.T
 
 
 class Network(Protocol):
@@ -45,189 +93,161 @@ class Network(Protocol):
     parameters: Tensor  # (P,) float32
     gradient: Tensor  # (P,) float32
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, O) for inputs (B, I), remembered for `backward`."""
+    @property
+    def device(self) -> str | None:
+        """Where torch keeps it; None for NumPy."""
 
-    def backward(self, grad: Tensor) -> None:
-        """Fill `gradient` from the loss's gradient (B, O) at the outputs of the last `forward`."""
+    def learn(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Any:
+        """Fill `gradient` at inputs (B, I) and return what `gradient_at(outputs, *arguments)` gave beside it."""
 
     def evaluate(self, x: Tensor) -> Tensor:
-        """Outputs (B, O) without touching what `forward` remembers."""
+        """Outputs (B, O), to be read before the next `evaluate`."""
 
     def infer(self, x: Array) -> Array:
-        """Outputs (N, O) for NumPy inputs (N, I), for acting."""
-
-
-class _Buffers:
-    """Memory for one batch size: activations of every layer and their gradients."""
-
-    def __init__(self, batch: int, sizes: Sequence[int]) -> None:
-        self.outputs = [torch.empty(batch, size) for size in sizes[1:]]
-        self.grads = [torch.empty(batch, size) for size in sizes[1:-1]]
+        """Outputs (N, O) as NumPy, for acting."""
 
 
 class FusedMLP:
-    """A multi-layer perceptron whose forward and backward passes write into memory made once.
+    """A multi-layer perceptron in NumPy whose passes write into memory made once."""
 
-    h_l = act(h_(l-1) W_l + b_l) for the hidden layers, h_L = h_(L-1) W_L + b_L.
-    Each weight matrix is laid out with its longer side last, in which order thin layers multiply several
-    times faster. NumPy sees the same memory, so acting costs no copy.
-    """
+    device = None
 
-    def __init__(self, sizes: Sequence[int], activation: Activation, rng: np.random.Generator) -> None:
-        self._sizes = list(sizes)
-        self._relu = activation == "relu"
-        shapes = list(pairwise(sizes))
-        total = sum(i * o + o for i, o in shapes)
-        self.parameters = torch.zeros(total)
-        self.gradient = torch.zeros(total)
-        self._weights, self._biases = self._views(self.parameters, shapes)
-        self._weight_grads, self._bias_grads = self._views(self.gradient, shapes)
-        self._numpy = [(w.numpy(), b.numpy()) for w, b in zip(self._weights, self._biases, strict=True)]
-        for (inputs, _), (weight, bias) in zip(shapes, self._numpy, strict=True):
-            bound = 1 / math.sqrt(inputs)
-            weight[:] = rng.uniform(-bound, bound, weight.shape)
-            bias[:] = rng.uniform(-bound, bound, bias.shape)
-        self._buffers: dict[int, _Buffers] = {}
-        self._scratch: dict[int, _Buffers] = {}
-        self._input: Tensor | None = None
+    def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
+        """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
+        self._sizes, self._relu = plan.sizes, plan.activation == "relu"
+        self._free_count = 0 if plan.free is None else len(plan.free)
+        total = plan.parameters
+        self.parameters: Array
+        self.gradient: Array
+        self.parameters, self.gradient = memory or (np.zeros(total, np.float32), np.zeros(total, np.float32))
+        self._weights, self._biases, self._free = self._views(self.parameters)
+        self._weight_grads, self._bias_grads, self._free_grad = self._views(self.gradient)
+        for layer, (weight, bias) in enumerate(zip(plan.weights, plan.biases, strict=True)):
+            self._weights[layer][:], self._biases[layer][:] = weight, bias
+        if plan.free is not None:
+            self._free[:] = plan.free
+        self._training, self._scratch = _Buffers(self._sizes, self._free_count), _Buffers(self._sizes, self._free_count)
 
-    @staticmethod
-    def _views(flat: Tensor, shapes: list[tuple[int, int]]) -> tuple[list[Tensor], list[Tensor]]:
+    def _views(self, flat: Array) -> tuple[list[Array], list[Array], Array]:
         weights, biases, at = [], [], 0
-        for inputs, outputs in shapes:
-            stored = flat[at : at + inputs * outputs]
-            weights.append(stored.view(inputs, outputs) if inputs < outputs else stored.view(outputs, inputs).t())
+        for inputs, outputs in pairwise(self._sizes):
+            weights.append(flat[at : at + inputs * outputs].reshape(inputs, outputs))
             at += inputs * outputs
             biases.append(flat[at : at + outputs])
             at += outputs
-        return weights, biases
+        return weights, biases, flat[at : at + self._free_count]
 
-    def _run(self, x: Tensor, store: dict[int, _Buffers]) -> Tensor:
-        batch = x.shape[0]
-        buffers = store.get(batch)
-        if buffers is None:
-            buffers = store[batch] = _Buffers(batch, self._sizes)
-        last = len(self._weights) - 1
-        for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, buffers.outputs, strict=True)):
-            torch.addmm(bias, x, weight, out=out)
+    def forward(self, x: Array, buffers: _Buffers | None = None) -> Array:
+        """Outputs (B, O) of inputs (B, I) in memory that the next call uses again."""
+        buffers = buffers or self._training
+        outputs, last = buffers.outputs(len(x)), len(self._weights) - 1
+        for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, outputs, strict=True)):
+            np.matmul(x, weight, out=out)
+            out += bias
             if layer < last:
-                out.relu_() if self._relu else out.tanh_()
+                np.maximum(out, 0, out=out) if self._relu else np.tanh(out, out=out)
             x = out
-        return x
+        return x if not self._free_count else buffers.widened(x, self._free)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, O); they are overwritten by the next call with the same B."""
-        self._input = x
-        return self._run(x, self._buffers)
+    def backward(self, x: Array, grad: Array) -> None:
+        """The chain rule, layer by layer from the last, for the inputs of the last `forward`.
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """Outputs (B, O) in memory of their own, overwritten by the next `evaluate` with the same B."""
-        return self._run(x, self._scratch)
-
-    def backward(self, grad: Tensor) -> None:
-        """The chain rule, layer by layer from the last."""
-        assert self._input is not None, "forward comes first"
-        buffers = self._buffers[grad.shape[0]]
+        tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off.
+        """
+        outputs, slopes, grads = self._training.all(len(x))
+        if self._free_count:
+            np.add.reduce(grad[:, self._sizes[-1] :], 0, out=self._free_grad)
+            grad = grad[:, : self._sizes[-1]]
         for layer in range(len(self._weights) - 1, -1, -1):
-            below = buffers.outputs[layer - 1] if layer else self._input
-            weight_grad = self._weight_grads[layer]  # (inputs, outputs), in memory as the weight is
-            if weight_grad.is_contiguous():
-                torch.mm(below.t(), grad, out=weight_grad)
-            else:
-                torch.mm(grad.t(), below, out=weight_grad.t())
-            torch.sum(grad, 0, out=self._bias_grads[layer])
+            below = outputs[layer - 1] if layer else x
+            np.matmul(below.T, grad, out=self._weight_grads[layer])
+            np.add.reduce(grad, 0, out=self._bias_grads[layer])
             if layer:
-                down = buffers.grads[layer - 1]
-                torch.mm(grad, self._weights[layer].t(), out=down)
-                if self._relu:  # h is 0 exactly where the unit was off
-                    torch.ops.aten.threshold_backward.grad_input(down, below, 0, grad_input=down)
+                down, slope = grads[layer - 1], slopes[layer - 1]
+                np.matmul(grad, self._weights[layer].T, out=down)
+                if self._relu:
+                    down *= below > 0
                 else:
-                    torch.ops.aten.tanh_backward.grad_input(down, below, grad_input=down)
+                    np.multiply(below, below, out=slope)
+                    np.subtract(1, slope, out=slope)
+                    down *= slope
                 grad = down
 
-    def infer(self, x: Array) -> Array:
-        """Outputs (N, O): NumPy on the same memory for few rows, torch for many."""
-        if len(x) > FEW_ROWS:
-            return self.evaluate(torch.from_numpy(x)).numpy().copy()
-        last = len(self._numpy) - 1
-        for layer, (weight, bias) in enumerate(self._numpy):
-            x = x @ weight
-            x += bias
-            if layer < last:
-                x = np.maximum(x, 0, out=x) if self._relu else np.tanh(x, out=x)
-        return x
+    def learn(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Any:
+        """Forward, the loss's gradient at the outputs, backward."""
+        grad, parts = gradient_at(self.forward(x), *arguments)
+        self.backward(x, grad)
+        return parts
 
-
-class ModuleNetwork:
-    """Any torch module, through autograd, with its parameters laid into one flat tensor."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
-        parts = list(module.parameters())
-        device = parts[0].device
-        total = sum(part.numel() for part in parts)
-        self.parameters = torch.zeros(total, device=device)
-        self.gradient = torch.zeros(total, device=device)
-        at = 0
-        for part in parts:
-            place = slice(at, at + part.numel())
-            self.parameters[place] = part.detach().reshape(-1)
-            part.data = self.parameters[place].view(part.shape)
-            part.grad = self.gradient[place].view(part.shape)
-            at += part.numel()
-        self._device = device
-        self._output: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, O)."""
-        self._output = self._module(x)
-        return self._output.detach()
-
-    def backward(self, grad: Tensor) -> None:
-        """Through autograd."""
-        assert self._output is not None, "forward comes first"
-        self.gradient.zero_()
-        torch.autograd.backward(self._output, grad)
-
-    def evaluate(self, x: Tensor) -> Tensor:
-        """Outputs (B, O) without a graph."""
-        with torch.no_grad():
-            output: Tensor = self._module(x)
-        return output
+    def evaluate(self, x: Array) -> Array:
+        """Outputs (B, O), to be read before the next `evaluate`."""
+        return self.forward(x, self._scratch)
 
     def infer(self, x: Array) -> Array:
-        """Outputs (N, O) as NumPy."""
-        return self.evaluate(torch.from_numpy(x).to(self._device)).cpu().numpy()
+        """Outputs (N, O) in memory of their own."""
+        return self.evaluate(x).copy()
 
 
-def module_mlp(sizes: Sequence[int], activation: Activation, rng: np.random.Generator, device: str) -> ModuleNetwork:
-    """The same perceptron as `FusedMLP`, with the same initial parameters, as a torch module."""
-    layers: list[torch.nn.Module] = []
-    source = FusedMLP(sizes, activation, rng)
-    for layer, (weight, bias) in enumerate(zip(source._weights, source._biases, strict=True)):
-        linear = torch.nn.Linear(weight.shape[0], weight.shape[1])
-        linear.weight.data = weight.t().contiguous()
-        linear.bias.data = bias.clone()
-        layers.append(linear)
-        if layer < len(sizes) - 2:
-            layers.append(torch.nn.ReLU() if activation == "relu" else torch.nn.Tanh())
-    return ModuleNetwork(torch.nn.Sequential(*layers).to(device))
+class _Buffers:
+    """Memory for the outputs of every layer, for as many rows as were ever asked for."""
+
+    def __init__(self, sizes: Sequence[int], free: int) -> None:
+        self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + free, 0
+        self._outputs: list[Array] = []
+        self._slopes: list[Array] = []
+        self._grads: list[Array] = []
+        self._widened = np.empty((0, self._wide), np.float32)
+
+    def _grow(self, rows: int) -> None:
+        self._rows = rows
+        self._outputs = [np.empty((rows, size), np.float32) for size in self._sizes]
+        self._slopes = [np.empty((rows, size), np.float32) for size in self._sizes[:-1]]
+        self._grads = [np.empty((rows, size), np.float32) for size in self._sizes[:-1]]
+        self._widened = np.empty((rows, self._wide), np.float32)
+
+    def outputs(self, rows: int) -> list[Array]:
+        """Outputs of every layer, (rows, units) each."""
+        if rows > self._rows:
+            self._grow(rows)
+        return [part[:rows] for part in self._outputs]
+
+    def all(self, rows: int) -> tuple[list[Array], list[Array], list[Array]]:
+        """Outputs of every layer; slopes and gradients of the hidden ones."""
+        return self.outputs(rows), [part[:rows] for part in self._slopes], [part[:rows] for part in self._grads]
+
+    def widened(self, outputs: Array, free: Array) -> Array:
+        """Outputs with the free ones after them."""
+        wide = self._widened[: len(outputs)]
+        wide[:, : outputs.shape[1]] = outputs
+        wide[:, outputs.shape[1] :] = free
+        return wide
 
 
-def mlp(sizes: Sequence[int], activation: Activation, rng: np.random.Generator, device: str = "cpu") -> Network:
-    """A multi-layer perceptron in its fastest form for the device."""
-    return FusedMLP(sizes, activation, rng) if device == "cpu" else module_mlp(sizes, activation, rng, device)
+def build(plan: Blueprint, device: str) -> Network:
+    """A perceptron in its fastest form for the device."""
+    if device == "cpu" and plan.activation in FUSED:
+        return FusedMLP(plan)
+    from rltrain.modules import module_network  # loads torch
+
+    return module_network([plan], device)
 
 
 def network_state(network: Network) -> State:
     """The parameters, as a checkpoint holds them."""
-    return {"parameters": network.parameters.cpu().numpy().copy()}
+    return {"parameters": to_numpy(network.parameters)}
 
 
 def load_network_state(network: Network, state: State) -> None:
     """Restore `network_state`. Raises ValueError when the sizes differ."""
-    saved = torch.from_numpy(np.ascontiguousarray(state["parameters"]))
-    if saved.shape != network.parameters.shape:
-        raise ValueError(f"the network has {network.parameters.numel():,} parameters, the state {saved.numel():,}")
-    network.parameters.copy_(saved)
+    saved = np.ascontiguousarray(state["parameters"])
+    if saved.shape != tuple(network.parameters.shape):
+        raise ValueError(f"the network has {len(network.parameters):,} parameters, the state {saved.size:,}")
+    copy_into(network.parameters, saved)
+
+
+def copy_into(target: Tensor, source: Array) -> None:
+    """Overwrite `target` with numbers from NumPy."""
+    if isinstance(target, np.ndarray):
+        target[:] = source
+    else:
+        target.copy_(target.new_tensor(source))

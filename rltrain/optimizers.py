@@ -1,4 +1,4 @@
-"""Optimiser steps on one flat parameter vector.
+"""Optimiser steps on one flat parameter vector, NumPy's or torch's, a block at a time so that it stays in the cache.
 
 `torch.optim` would do the same, but constructing any of its classes loads torch's compiler, which
 doubles the start-up time.
@@ -7,81 +7,146 @@ doubles the start-up time.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
+from rltrain.arrays import Tensor, namespace, to_numpy
 from rltrain.core import State
-from rltrain.lazy import lazy_module
+from rltrain.networks import copy_into
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = lazy_module("torch")
+OptimizerName = Literal["adam", "rmsprop", "sgd"]
+BLOCK = 16_384
+"""Parameters that are worked on together."""
+FLUSH_EVERY = 100
+"""Steps between removals of numbers that are too small to matter."""
+NEGLIGIBLE = 1e-30
+"""Moments below this are set to 0: in NumPy they would decay to numbers that take many times longer."""
 
 
-class Adam:
+class Optimizer(Protocol):
+    """Moves parameters against a gradient."""
+
+    def step(self, gradient: Tensor, learning_rate: float) -> None: ...
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class _Flat:
+    """What the optimisers share: moments, counted steps, and work block by block."""
+
+    moments: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, parameters: Tensor) -> None:
+        self._parameters = parameters
+        self._moments = {name: namespace(parameters).zeros_like(parameters) for name in self.moments}
+        self._scratch = namespace(parameters).zeros_like(parameters)
+        self._steps = 0
+        block = BLOCK if isinstance(parameters, np.ndarray) else len(parameters)
+        self._blocks = [slice(at, at + block) for at in range(0, len(parameters), block)]
+
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        """Move the parameters against `gradient` (P,)."""
+        self._steps += 1
+        for block in self._blocks:
+            moments = [moment[block] for moment in self._moments.values()]
+            self._move(self._parameters[block], gradient[block], moments, self._scratch[block], learning_rate)
+        if self._steps % FLUSH_EVERY == 0 and isinstance(gradient, np.ndarray):
+            for moment in self._moments.values():
+                moment[np.abs(moment) < NEGLIGIBLE] = 0
+
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+        """One block's step: parameters, gradient, moments, and room to work in."""
+        raise NotImplementedError
+
+    def state_dict(self) -> State:
+        """The moments and the number of steps."""
+        return {name: to_numpy(moment) for name, moment in self._moments.items()} | {"step": self._steps}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        for name, moment in self._moments.items():
+            copy_into(moment, np.ascontiguousarray(state[name]))
+        self._steps = int(state["step"])
+
+
+class Adam(_Flat):
     """m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  p -= lr * m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps).
 
     Source: Kingma and Ba 2015, algorithm 1. https://arxiv.org/abs/1412.6980
     """
 
+    moments = ("mean", "square")
+
     def __init__(self, parameters: Tensor, *, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)) -> None:
-        self._parameters = parameters
-        self._mean = torch.zeros_like(parameters)
-        self._square = torch.zeros_like(parameters)
-        self._step = torch.zeros((), device=parameters.device)
-        self._eps = eps
-        self._betas = betas
-        self.fused = getattr(torch, "_fused_adam_", None)
-        """torch's fused kernel; None where this torch has none, and the equation is then written out."""
+        super().__init__(parameters)
+        self._eps, self._betas = eps, betas
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Move the parameters against `gradient` (P,)."""
-        self._step += 1
-        beta1, beta2 = self._betas
-        if self.fused is not None:
-            self.fused(
-                [self._parameters],
-                [gradient],
-                [self._mean],
-                [self._square],
-                [],
-                [self._step],
-                amsgrad=False,
-                lr=learning_rate,
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=0.0,
-                eps=self._eps,
-                maximize=False,
-            )
-            return
-        t = float(self._step)
-        self._mean.lerp_(gradient, 1 - beta1)
-        self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = self._square.sqrt().div_(math.sqrt(1 - beta2**t)).add_(self._eps)
-        self._parameters.addcdiv_(self._mean, scale, value=-learning_rate / (1 - beta1**t))
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+        (m, v), (b1, b2) = moments, self._betas
+        m *= b1
+        t[:] = g
+        t *= 1 - b1
+        m += t
+        v *= b2
+        t[:] = g
+        t *= g
+        t *= 1 - b2
+        v += t
+        t[:] = v
+        t **= 0.5
+        t *= 1 / math.sqrt(1 - b2**self._steps)
+        t += self._eps
+        t **= -1
+        t *= m
+        t *= learning_rate / (1 - b1**self._steps)
+        p -= t
 
-    def state_dict(self) -> State:
-        """Both moments and the number of steps."""
-        return {
-            "mean": self._mean.cpu().numpy().copy(),
-            "square": self._square.cpu().numpy().copy(),
-            "step": int(self._step),
-        }
 
-    def load_state_dict(self, state: State) -> None:
-        """Restore the state."""
-        self._mean.copy_(torch.from_numpy(np.ascontiguousarray(state["mean"])))
-        self._square.copy_(torch.from_numpy(np.ascontiguousarray(state["square"])))
-        self._step.fill_(state["step"])
+class RMSprop(_Flat):
+    """v = a v + (1-a) g^2;  p -= lr * g / (sqrt(v) + eps). Source: Tieleman and Hinton 2012, lecture 6.5."""
+
+    moments = ("square",)
+
+    def __init__(self, parameters: Tensor, *, eps: float = 1e-5, alpha: float = 0.99) -> None:
+        super().__init__(parameters)
+        self._eps, self._alpha = eps, alpha
+
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+        (v,) = moments
+        v *= self._alpha
+        t[:] = g
+        t *= g
+        t *= 1 - self._alpha
+        v += t
+        t[:] = v
+        t **= 0.5
+        t += self._eps
+        t **= -1
+        t *= g
+        t *= learning_rate
+        p -= t
+
+
+class SGD(_Flat):
+    """p -= lr * g."""
+
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+        t[:] = g
+        t *= learning_rate
+        p -= t
+
+
+def make_optimizer(name: OptimizerName, parameters: Tensor, eps: float) -> Optimizer:
+    """The optimiser of this name."""
+    if name == "adam":
+        return Adam(parameters, eps=eps)
+    return RMSprop(parameters, eps=eps) if name == "rmsprop" else SGD(parameters)
 
 
 def clip_gradient(gradient: Tensor, max_norm: float | None) -> float:
     """Scale `gradient` (P,) in place so that its Euclidean norm is at most `max_norm`; returns the norm before."""
-    norm = float(torch.linalg.vector_norm(gradient))
+    norm = math.sqrt(float(gradient @ gradient))
     if max_norm is not None and norm > max_norm:
-        gradient.mul_(max_norm / (norm + 1e-6))
+        gradient *= max_norm / (norm + 1e-6)
     return norm

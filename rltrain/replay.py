@@ -11,18 +11,12 @@ plain gather.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
-from rltrain.lazy import lazy_module
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy_module("torch")
 
 MEMORY_SHARE = 0.8
 """Of the memory that is free, a buffer may take this much."""
@@ -82,7 +76,6 @@ class ReplayBuffer:
         *,
         gamma: float,
         n_step: int = 1,
-        device: str = "cpu",
         rng: np.random.Generator,
     ) -> None:
         if problem := memory_problem(capacity, spec):
@@ -90,7 +83,6 @@ class ReplayBuffer:
         shape = tuple(spec.observation_space.shape or ())
         dtype = stored_dtype(spec.observation_space)
         self._capacity = capacity
-        self._device = device
         self._rng = rng
         self._columns: dict[str, Array] = {
             "obs": np.zeros((capacity, *shape), dtype),
@@ -149,22 +141,18 @@ class ReplayBuffer:
         self._size = min(self._size + 1, self._capacity)
 
     def sample(self, batch_size: int) -> Batch:
-        """Draw `batch_size` rows. On a CPU the batch's memory is used again by the next call."""
+        """Draw `batch_size` rows. The batch's memory is used again by the next call."""
         indices = self._rng.integers(0, self._size, batch_size)
         arrays, batch = self._batches.get(batch_size) or self._make_batch(batch_size)
         for name, column in self._columns.items():
             np.take(column, indices, axis=0, out=arrays[name], mode="clip")
-        if self._device != "cpu":
-            moved = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
-            return batch._replace(**moved, indices=indices)
         return batch._replace(indices=indices)
 
     def _make_batch(self, batch_size: int) -> tuple[dict[str, Array], Batch]:
         arrays = {
             name: np.empty((batch_size, *column.shape[1:]), column.dtype) for name, column in self._columns.items()
         }
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        batch = Batch(**tensors, weight=torch.ones(batch_size, device=self._device), indices=None)
+        batch = Batch(**arrays, weight=np.ones(batch_size, np.float32), indices=None)
         self._batches[batch_size] = arrays, batch
         return arrays, batch
 

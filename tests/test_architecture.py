@@ -9,7 +9,8 @@ from conftest import ROOT
 PACKAGE = ROOT / "rltrain"
 LAYERS = {
     "settings": 0, "core": 0, "schedules": 0, "registry": 0, "lazy": 0, "seeding": 0, "compilable": 0, "mdp": 0,
-    "config": 1, "networks": 1, "losses": 1, "optimizers": 1, "replay": 1, "selection": 1,
+    "arrays": 0,
+    "config": 1, "networks": 1, "modules": 1, "encoding": 1, "losses": 1, "optimizers": 1, "replay": 1, "selection": 1,
     "exploration": 2, "bonuses": 2, "envs": 2,
     "jit": 0,
     "tabular": 3, "traces": 3, "agents": 3,

@@ -4,74 +4,132 @@ import numpy as np
 import pytest
 import torch
 
-from rltrain.networks import FusedMLP, load_network_state, module_mlp, network_state
-from rltrain.optimizers import Adam, clip_gradient
+from rltrain.modules import module_network
+from rltrain.networks import FusedMLP, blueprint, build, load_network_state, network_state
+from rltrain.optimizers import SGD, Adam, RMSprop, clip_gradient
 
 
-def pair(activation, seed=0):
+def plan(activation, seed=0, sizes=(4, 16, 8, 3), **settings):
+    return blueprint(sizes, activation, np.random.default_rng(seed), **settings)
+
+
+def pair(activation, **settings):
     """The same network twice: by hand and through autograd."""
-    sizes = (4, 16, 8, 3)
-    return (
-        FusedMLP(sizes, activation, np.random.default_rng(seed)),
-        module_mlp(sizes, activation, np.random.default_rng(seed), "cpu"),
-    )
+    return FusedMLP(plan(activation, **settings)), module_network([plan(activation, **settings)], "cpu")
 
 
-def gradients(network, module):
-    """Both gradients in torch's order: weights as (outputs, inputs), then biases, layer by layer."""
-    mine = []
-    for weight, bias in zip(network._weight_grads, network._bias_grads, strict=True):
-        mine += [weight.t().reshape(-1), bias]
-    assert sum(part.numel() for part in mine) == network.gradient.numel()
-    return torch.cat(mine), module.gradient
+def in_torchs_order(fused):
+    """The gradient with weights as (outputs, inputs), then biases, layer by layer, then the free outputs."""
+    parts = []
+    for weight, bias in zip(fused._weight_grads, fused._bias_grads, strict=True):
+        parts += [weight.T.reshape(-1), bias]
+    return np.concatenate([*parts, fused._free_grad])
+
+
+def same_gradient(fused, module):
+    its = module.gradient.numpy()
+    assert np.abs(its).max() > 0.01
+    np.testing.assert_allclose(in_torchs_order(fused), its, rtol=1e-4, atol=1e-5)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def passed_on(outputs, grad):
+    """A loss whose gradient at the outputs is given."""
+    return grad, outputs * 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_forward_and_backward_are_autograds(activation):
-    fused, module = pair(activation)
-    x, grad = torch.randn(32, 4), torch.randn(32, 3)
-    torch.testing.assert_close(fused.forward(x), module.forward(x), rtol=1e-5, atol=1e-6)
-    fused.backward(grad)
-    module.backward(grad)
-    torch.testing.assert_close(*gradients(fused, module), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("free", [None, [0.5, -1.0]])
+def test_forward_and_backward_are_autograds(activation, free):
+    fused, module = pair(activation, free=free)
+    x, grad = normal(32, 4), normal(32, 3 if free is None else 5, seed=1)
+    mine = fused.learn(passed_on, x, grad)
+    its = module.learn(passed_on, torch.from_numpy(x), torch.from_numpy(grad))
+    np.testing.assert_allclose(mine, its.numpy(), rtol=1e-5, atol=1e-6)
+    if free is not None:
+        assert mine[:, 3:].tolist() == [free] * 32
+    same_gradient(fused, module)
 
 
 def test_evaluating_between_forward_and_backward_changes_no_gradient():
     fused, module = pair("relu")
-    x, grad = torch.randn(32, 4), torch.randn(32, 3)
-    fused.forward(x)
-    fused.evaluate(torch.randn(32, 4))
-    fused.backward(grad)
-    module.forward(x)
-    module.backward(grad)
-    torch.testing.assert_close(*gradients(fused, module), rtol=1e-4, atol=1e-5)
+    x, grad = normal(32, 4), normal(32, 3, seed=1)
+
+    def gradient_at(outputs, grad):
+        fused.evaluate(normal(40, 4, seed=2))
+        return grad, None
+
+    fused.learn(gradient_at, x, grad)
+    module.learn(passed_on, torch.from_numpy(x), torch.from_numpy(grad))
+    same_gradient(fused, module)
 
 
-@pytest.mark.parametrize("rows", [1, 8, 9, 100])
-def test_acting_gives_the_same_values_for_few_and_many_rows(rows):
-    fused, _ = pair("tanh")
-    x = np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float32)
-    np.testing.assert_allclose(fused.infer(x), fused.evaluate(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("rows", [1, 8, 100])
+def test_acting_gives_the_values_of_evaluation_in_memory_of_its_own(rows):
+    fused, module = pair("tanh")
+    x = normal(rows, 4)
+    first = fused.infer(x)
+    np.testing.assert_allclose(first, module.infer(x), rtol=1e-5, atol=1e-6)
+    before = first.copy()
+    fused.infer(normal(rows, 4, seed=1))
+    assert (first == before).all()
 
 
-@pytest.mark.parametrize("fused_kernel", [True, False])
-def test_adam_is_torchs(fused_kernel):
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(50, generator=generator)
-    mine, its = start.clone(), torch.nn.Parameter(start.clone())
-    adam, reference = Adam(mine, eps=1e-5), torch.optim.Adam([its], lr=1e-2, eps=1e-5)
-    if not fused_kernel:
-        adam.fused = None
-    for _ in range(50):
-        gradient = torch.randn(50, generator=generator)
-        its.grad = gradient.clone()
+@pytest.mark.parametrize("activation", ["elu", "gelu", "silu"])
+def test_other_activations_run_through_torch(activation):
+    network = build(plan(activation), "cpu")
+    assert network.device == "cpu"
+    assert network.infer(normal(5, 4)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 8), (8, 64), (16, 16)])
+def test_orthogonal_matrices_have_orthonormal_sides_times_their_gain(rows, columns):
+    (first, last) = plan("tanh", sizes=(rows, columns, 3), init="orthogonal", gain=0.01).weights
+    square = first.T @ first if rows >= columns else first @ first.T
+    np.testing.assert_allclose(square, 2 * np.eye(min(rows, columns)), atol=1e-5)  # hidden layers: sqrt(2)
+    np.testing.assert_allclose(last.T @ last, 1e-4 * np.eye(3), atol=1e-8)
+
+
+ITS = {
+    Adam: lambda parameters: torch.optim.Adam(parameters, lr=1e-2, eps=1e-5),
+    RMSprop: lambda parameters: torch.optim.RMSprop(parameters, lr=1e-2, alpha=0.99, eps=1e-5),
+    SGD: lambda parameters: torch.optim.SGD(parameters, lr=1e-2),
+}
+
+
+@pytest.mark.parametrize("kind", ITS)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_optimizers_are_torchs(kind, library, monkeypatch):
+    monkeypatch.setattr("rltrain.optimizers.BLOCK", 16)  # several blocks, the last one shorter
+    start = normal(50)
+    mine = start.copy() if library == "numpy" else torch.from_numpy(start.copy())
+    its = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = kind(mine) if kind is SGD else kind(mine, eps=1e-5)
+    reference = ITS[kind]([its])
+    for step in range(150):
+        gradient = normal(50, seed=step)
+        gradient[:5] = 0 if step else 1e-12  # moments of these decay, and are removed at last
+        its.grad = torch.from_numpy(gradient.copy())
         reference.step()
-        adam.step(gradient, 1e-2)
-    torch.testing.assert_close(mine, its.detach(), rtol=0, atol=5e-7)
+        optimizer.step(gradient if library == "numpy" else torch.from_numpy(gradient), 1e-2)
+    np.testing.assert_allclose(np.asarray(mine), its.detach().numpy(), rtol=0, atol=2e-6)
+
+
+def test_moments_that_are_too_small_to_matter_become_zero():
+    optimizer = Adam(np.zeros(3, np.float32))
+    optimizer.step(np.array([1e-12, 1.0, 1.0], np.float32), 1e-3)
+    for _ in range(400):
+        optimizer.step(np.zeros(3, np.float32), 1e-3)
+    state = optimizer.state_dict()
+    assert state["mean"][0] == 0  # 1e-13 * 0.9^400 = 5e-32
+    assert state["mean"][1] > 0
 
 
 def test_clipping_scales_the_whole_gradient_to_the_norm():
-    gradient = torch.tensor([3.0, 4.0])
+    gradient = np.array([3.0, 4.0], np.float32)
     assert clip_gradient(gradient, 1.0) == pytest.approx(5.0)
     assert gradient.tolist() == pytest.approx([0.6, 0.8], rel=1e-5)
     assert clip_gradient(gradient, 10.0) == pytest.approx(1.0, rel=1e-5)
@@ -80,6 +138,13 @@ def test_clipping_scales_the_whole_gradient_to_the_norm():
 
 def test_state_of_another_size_is_refused():
     fused, _ = pair("relu")
-    other = FusedMLP((4, 2), "relu", np.random.default_rng(0))
+    other = FusedMLP(plan("relu", sizes=(4, 2)))
     with pytest.raises(ValueError, match="parameters"):
         load_network_state(fused, network_state(other))
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_state_round_trips(activation):
+    network, other = build(plan(activation), "cpu"), build(plan(activation, seed=1), "cpu")
+    load_network_state(other, network_state(network))
+    np.testing.assert_array_equal(network.infer(normal(5, 4)), other.infer(normal(5, 4)))

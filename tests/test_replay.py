@@ -101,7 +101,7 @@ def test_sampling_is_uniform():
     for value in range(20):
         obs = np.full((1, 1), value, np.float32)
         replay.add(Transition(obs, np.array([0]), np.array([float(value)]), obs, no, no))
-    counts = np.bincount(replay.sample(40_000).reward.numpy().astype(int), minlength=20)
+    counts = np.bincount(replay.sample(40_000).reward.astype(int), minlength=20)
     chi_squared = ((counts - 2_000) ** 2 / 2_000).sum()
     assert chi_squared < 43.8  # 19 degrees of freedom, p = 0.001
 

@@ -18,27 +18,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain import losses
+from rltrain.arrays import Tensor, resolve_device, to_device
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, RltrainError, State, Transition
-from rltrain.lazy import lazy_module
+from rltrain.encoding import Encoder, vector_problem
 from rltrain.losses import LossKind
-from rltrain.networks import Activation, load_network_state, mlp, network_state, resolve_device
+from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.optimizers import Adam, clip_gradient
 from rltrain.replay import ReplayBuffer, memory_problem
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = lazy_module("torch")
 
 BLOCK = 32
 """Gradient steps whose batches are drawn, and valued by the target network, together."""
@@ -102,16 +97,8 @@ class DQNSettings(Settings):
         if not isinstance(spec.action_space, gym.spaces.Discrete):
             yield Problem("agent.name", f"dqn needs Discrete actions, {spec.id} has {spec.action_space}")
             return
-        space = spec.observation_space
-        if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
-            yield Problem(
-                "agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
-            )
-            return
-        if isinstance(space, gym.spaces.Box) and len(space.shape) != 1:
-            yield Problem(
-                "agent.name", f"dqn needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
-            )
+        if problem := vector_problem("dqn", spec):
+            yield Problem("agent.name", problem)
         if self.learning_starts >= config.train.total_steps:
             yield Problem(
                 "agent.learning_starts",
@@ -137,32 +124,26 @@ class DQN:
         rng: np.random.Generator,
         device: str,
     ) -> None:
-        torch.set_num_threads(1)  # more threads are slower for networks of this size
-        torch.set_flush_denormal(True)  # Adam's moments of dead units decay to numbers that take many times longer
         init_rng, replay_rng, self._rng = rng.spawn(3)
-        device = resolve_device(device)
         self._config = config
         self._exploration = exploration
-        space = spec.observation_space
-        self._one_hot, self._first_state = 0, 0
-        if isinstance(space, gym.spaces.Discrete):
-            self._one_hot, self._first_state = int(space.n), int(space.start)
+        self._encode = Encoder(spec.observation_space)
         assert isinstance(spec.action_space, gym.spaces.Discrete)
         actions = int(spec.action_space.n)
         self._first_action = int(spec.action_space.start)
-        inputs = self._one_hot or int(np.prod(space.shape or ()))
-        sizes = (inputs, *config.hidden_sizes, actions + config.dueling)
-        self.q_network = mlp(sizes, config.activation, init_rng, device)
-        self.target_network = mlp(sizes, config.activation, init_rng, device)
-        self.target_network.parameters.copy_(self.q_network.parameters)
+        self._head = _dueling_head(actions) if config.dueling else None
+        self.q_network = self._network(actions + config.dueling, init_rng, resolve_device(device))
+        self.target_network = self._network(actions + config.dueling, init_rng, resolve_device(device))
+        self.target_network.parameters[:] = self.q_network.parameters
         self.optimizer = Adam(self.q_network.parameters, eps=config.adam_eps)
-        self.replay = ReplayBuffer(
-            config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, device=device, rng=replay_rng
-        )
-        self._head = _dueling_head(actions, device) if config.dueling else None
+        self.replay = ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=replay_rng)
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step of the last block of gradient steps
         self._synced_at = 0  # environment step of the last target update
+
+    def _network(self, outputs: int, rng: np.random.Generator, device: str) -> Network:
+        sizes = (self._encode.size, *self._config.hidden_sizes, outputs)
+        return build(blueprint(sizes, self._config.activation, rng), device)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""
@@ -173,13 +154,8 @@ class DQN:
 
     def values(self, obs: Array) -> Array:
         """Q(s, a), (N, A)."""
-        q = self.q_network.infer(self._inputs(obs))
-        return q if self._head is None else np.asarray(q @ self._head.cpu().numpy())
-
-    def _inputs(self, obs: Array) -> Array:
-        if self._one_hot:
-            return np.asarray(np.eye(self._one_hot, dtype=np.float32)[obs - self._first_state])
-        return np.asarray(obs, np.float32)
+        q = self.q_network.infer(self._encode(obs))
+        return q if self._head is None else np.asarray(q @ self._head)
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay."""
@@ -195,18 +171,20 @@ class DQN:
         interval = config.target_update_interval
         if self._steps // interval > self._synced_at // interval:
             self._synced_at = self._steps
-            self.target_network.parameters.lerp_(self.q_network.parameters, config.tau)
+            target = self.target_network.parameters
+            target *= 1 - config.tau
+            target += config.tau * self.q_network.parameters
         learning_rate = config.learning_rate(self._steps)
         left = since if config.gradient_steps == -1 else config.gradient_steps
         while left:
             block = min(left, BLOCK)
             parts = self._gradient_steps(block, learning_rate)
             left -= block
-        q, action, target, weight, td_error = parts
+        q, action, y, weight, td_error = parts
         return {
-            "train/loss": lambda: losses.q_learning_loss(q, action, target, weight, config.loss),
+            "train/loss": lambda: losses.q_learning_loss(q, action, y, weight, config.loss),
             "train/q_value": q,
-            "train/td_error": td_error.abs,
+            "train/td_error": lambda: abs(td_error),
             "train/learning_rate": learning_rate,
             **self._exploration.metrics(self._steps),
         }
@@ -216,14 +194,16 @@ class DQN:
 
         Returns what the last loss was made of: q, action, target, weight and TD error.
         """
-        size = self._config.batch_size
+        size, device = self._config.batch_size, self.q_network.device
         batch = self.replay.sample(count * size)
-        obs, next_obs = self._tensor(batch.obs), self._tensor(batch.next_obs)
+        next_obs = to_device(self._encode(batch.next_obs), device)
+        obs = to_device(self._encode(batch.obs), device)
+        action = to_device(batch.action - self._first_action, device)
+        reward, discount, weight = (to_device(part, device) for part in (batch.reward, batch.discount, batch.weight))
         next_q = self._q(self.target_network.evaluate(next_obs))
-        action = batch.action - self._first_action if self._first_action else batch.action
-        columns = (obs, action, batch.reward, batch.discount, next_obs, batch.weight, next_q)
-        for row in zip(*(column.split(size) for column in columns), strict=True):
-            parts = self._gradient_step(learning_rate, *row)
+        columns = (obs, action, reward, discount, next_obs, weight, next_q)
+        for at in range(0, count * size, size):
+            parts = self._gradient_step(learning_rate, *(column[at : at + size] for column in columns))
         return parts
 
     def _gradient_step(
@@ -237,28 +217,29 @@ class DQN:
         weight: Tensor,
         next_q: Tensor,
     ) -> tuple[Tensor, ...]:
-        config = self._config
-        if config.double:
+        if self._config.double:
             next_value = losses.double_value(self._q(self.q_network.evaluate(next_obs)), next_q)
         else:
             next_value = losses.greedy_value(next_q)
         target = losses.td_target(reward, discount, next_value)
-        q = self._q(self.q_network.forward(obs))
-        grad, td_error = losses.q_learning_gradient(q, action, target, weight, config.loss)
-        self.q_network.backward(grad if self._head is None else grad @ self._head.t())
-        norm = clip_gradient(self.q_network.gradient, config.max_grad_norm)
+        q, td_error = self.q_network.learn(self._output_gradient, obs, action, target, weight)
+        norm = clip_gradient(self.q_network.gradient, self._config.max_grad_norm)
         if not math.isfinite(norm):
             raise Diverged(f"the gradient is not finite at step {self._steps:,}: lower agent.learning_rate")
         self.optimizer.step(self.q_network.gradient, learning_rate)
         return q, action, target, weight, td_error
 
-    def _tensor(self, obs: Tensor) -> Tensor:
-        if self._one_hot:
-            return torch.nn.functional.one_hot(obs - self._first_state, self._one_hot).float()
-        return obs.float()
+    def _output_gradient(self, outputs: Tensor, action: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Any]:
+        """Gradient of the loss at the network's outputs; beside it Q(s, a) (B, A) and the TD errors (B,)."""
+        q = self._q(outputs)
+        grad, td_error = losses.q_learning_gradient(q, action, target, weight, self._config.loss)
+        return (grad if self._head is None else grad @ self._head_like(grad).T), (q, td_error)
 
     def _q(self, outputs: Tensor) -> Tensor:
-        return outputs if self._head is None else outputs @ self._head
+        return outputs if self._head is None else outputs @ self._head_like(outputs)
+
+    def _head_like(self, x: Tensor) -> Tensor:
+        return self._head if self.q_network.device is None else x.new_tensor(self._head)
 
     def abandon(self, env: int) -> None:
         """Give up the steps that wait for their n-step return."""
@@ -291,9 +272,6 @@ class DQN:
         self._synced_at = state["synced_at"]
 
 
-def _dueling_head(actions: int, device: str) -> Tensor:
+def _dueling_head(actions: int) -> Array:
     """Matrix (1 + A, A) of the linear map [V, A_1 ... A_n] -> Q = V + A - mean A."""
-    head = torch.full((actions + 1, actions), -1.0 / actions, device=device)
-    head[0] = 1.0
-    head[1:] += torch.eye(actions, device=device)
-    return head
+    return np.vstack((np.ones((1, actions)), np.eye(actions) - 1 / actions)).astype(np.float32)

@@ -1,0 +1,54 @@
+"""Arrays of either kind: NumPy's on a CPU, torch's on a GPU or where autograd is needed.
+
+An equation is written once, with operators and the functions that both libraries have under one name and meaning
+(`where`, `exp`, `minimum`, `amax`, ... and the methods `sum`, `mean`, `clip`). So torch is loaded only by a run that
+uses it: on a CPU a small network is as fast in NumPy, and starting takes a third of the time.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from rltrain.core import Array
+from rltrain.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_module("torch")
+
+Tensor: TypeAlias = Any
+"""An array of NumPy or a tensor of torch."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""NVIDIA's driver, AMD's, and either under the Windows Subsystem for Linux."""
+
+
+def namespace(x: Tensor) -> Any:
+    """The library that `x` belongs to: `numpy` or `torch`."""
+    return np if isinstance(x, np.ndarray) else torch
+
+
+def resolve_device(name: str) -> str:
+    """Turn `auto` into `cuda` where there is a usable GPU, else `cpu`.
+
+    On Linux a GPU has a device file; where there is none, torch is not loaded to ask.
+    """
+    if name != "auto":
+        return name
+    if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def to_device(x: Array, device: str | None) -> Tensor:
+    """`x` as a tensor on `device`; as it is where `device` is None, which stands for NumPy."""
+    return x if device is None else torch.from_numpy(np.ascontiguousarray(x)).to(device)
+
+
+def to_numpy(x: Tensor) -> Array:
+    """`x` as an array in memory of its own."""
+    return x.copy() if isinstance(x, np.ndarray) else np.array(x.detach().cpu().numpy())

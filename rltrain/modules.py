@@ -1,0 +1,109 @@
+"""Networks through torch: any module, on any device, eager or compiled. This file loads torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.func import functional_call, vjp
+
+from rltrain.core import Array
+
+if TYPE_CHECKING:
+    from rltrain.networks import Blueprint, OutputGradient
+
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
+    "relu": torch.nn.ReLU,
+    "tanh": torch.nn.Tanh,
+    "elu": torch.nn.ELU,
+    "gelu": torch.nn.GELU,
+    "silu": torch.nn.SiLU,
+}
+
+
+class Branches(torch.nn.Module):
+    """Perceptrons over the same input, with their outputs side by side."""
+
+    def __init__(self, plans: list[Blueprint]) -> None:
+        super().__init__()
+        self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
+        self.free = torch.nn.ParameterList(
+            torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32) if plan.free is None else plan.free.copy()))
+            for plan in plans
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, O) of inputs (B, I)."""
+        parts = []
+        for branch, free in zip(self.branches, self.free, strict=True):
+            parts += [branch(x), free.expand(len(x), -1)]
+        return torch.cat(parts, 1)
+
+
+def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
+    layers: list[torch.nn.Module] = []
+    for weight, bias in zip(plan.weights, plan.biases, strict=True):
+        linear = torch.nn.Linear(*weight.shape)
+        linear.weight.data = torch.from_numpy(weight.T.copy())
+        linear.bias.data = torch.from_numpy(bias.copy())
+        layers += [linear, ACTIVATIONS[plan.activation]()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+class ModuleNetwork:
+    """Any torch module, with its parameters laid into one flat tensor."""
+
+    def __init__(self, module: torch.nn.Module, device: str) -> None:
+        torch.set_num_threads(1)  # more threads are slower for networks of this size
+        torch.set_flush_denormal(True)  # an optimiser's moments decay to numbers that take many times longer
+        self.device = device
+        self._module = module.to(device)
+        parts = list(module.parameters())
+        total = sum(part.numel() for part in parts)
+        self.parameters = torch.zeros(total, device=device)
+        self.gradient = torch.zeros(total, device=device)
+        at = 0
+        for part in parts:
+            place = slice(at, at + part.numel())
+            self.parameters[place] = part.detach().reshape(-1)
+            part.data = self.parameters[place].view(part.shape)
+            at += part.numel()
+        self._parts = {name: part.detach() for name, part in module.named_parameters()}  # the same memory
+        self._compiled: dict[OutputGradient, Any] = {}
+        self.compile = False
+        """Whether `learn` compiles what it is given; takes some ten seconds, then halves the time of an update."""
+
+    def _learn(self, gradient_at: OutputGradient) -> Any:
+        """The function (parameters, inputs, *arguments) -> (gradients, parts): tensors only, no branch on a value."""
+
+        def gradients(parameters: dict[str, torch.Tensor], x: torch.Tensor, *arguments: Any) -> Any:
+            outputs, pull, *_ = vjp(lambda p: functional_call(self._module, p, (x,)), parameters)
+            grad, parts = gradient_at(outputs.detach(), *arguments)
+            return pull(grad)[0], parts
+
+        return torch.compile(gradients) if self.compile else gradients
+
+    def learn(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> Any:
+        """Forward, the loss's gradient at the outputs, backward through autograd."""
+        function = self._compiled.get(gradient_at)
+        if function is None:
+            function = self._compiled[gradient_at] = self._learn(gradient_at)
+        grads, parts = function(self._parts, x, *arguments)
+        torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
+        return parts
+
+    def evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, O) without a graph."""
+        with torch.no_grad():
+            output: torch.Tensor = self._module(x)
+        return output
+
+    def infer(self, x: Array) -> Array:
+        """Outputs (N, O) as NumPy."""
+        return self.evaluate(torch.from_numpy(x).to(self.device)).cpu().numpy()
+
+
+def module_network(plans: list[Blueprint], device: str) -> ModuleNetwork:
+    """The perceptrons of these plans through torch, with the same initial parameters as the fused ones."""
+    return ModuleNetwork(Branches(plans), device)

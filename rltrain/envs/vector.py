@@ -37,6 +37,10 @@ class StatefulVectorWrapper(VectorWrapper):
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
 
+    def begun_anew(self, index: int, obs: Any) -> Any:
+        """Environment `index` has begun an episode without `reset`. Returns its observation as the agent sees it."""
+        return obs
+
 
 def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = None) -> gym.Env[Any, Any]:
     """Make one environment with its wrappers. `index` is its place in the vector."""
@@ -151,6 +155,8 @@ def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> t
                 "what it would have been without the interruption",
                 stacklevel=2,
             )
+            for wrapper in reversed(list(_stateful(envs))):  # innermost first
+                fresh = wrapper.begun_anew(index, fresh)
             current[index] = fresh
             lost.append(index)
     return current, lost

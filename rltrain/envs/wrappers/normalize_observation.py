@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
-from gymnasium.wrappers.utils import RunningMeanStd
 from pydantic import Field
 
 from rltrain.core import Array, State
+from rltrain.envs.running import RunningMoments
 from rltrain.envs.vector import StatefulVectorWrapper
 from rltrain.settings import Settings
 
@@ -48,7 +48,8 @@ class _Normalized(StatefulVectorWrapper):
         if not isinstance(space, gym.spaces.Box):
             raise ValueError(f"normalize_observation needs a Box observation, not {space}")
         self._config = config
-        self._statistics: Any = RunningMeanStd(shape=space.shape, dtype=np.float64)  # type: ignore[no-untyped-call]
+        self._statistics = RunningMoments(space.shape)
+        self._deviation: Array | None = None  # kept from step to step while the statistics stay as they are
         bound = np.full(space.shape, config.clip, np.float32)
         self.single_observation_space = gym.spaces.Box(-bound, bound, dtype=np.float32)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, envs.num_envs)
@@ -60,24 +61,30 @@ class _Normalized(StatefulVectorWrapper):
         return self._normalize(obs, obs if mask is None else obs[mask]), info
 
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """Normalise the observations."""
+        """Normalise the observations, at an episode's end too."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
         return self._normalize(obs, obs), reward, terminated, truncated, info
 
+    def begun_anew(self, index: int, obs: Array) -> Array:
+        """Normalise and count the first observation of an episode that `reset` does not know of."""
+        row: Array = np.asarray(obs)[None]
+        return np.asarray(self._normalize(row, row)[0])
+
     def _normalize(self, obs: Array, counted: Array) -> Array:
         if self.training:
-            self._statistics.update(np.asarray(counted, np.float64))
-        scale = np.sqrt(self._statistics.var + self._config.epsilon)
-        normal = (obs - self._statistics.mean) / scale
-        return np.asarray(np.clip(normal, -self._config.clip, self._config.clip), np.float32)
+            self._statistics.update(counted)
+            self._deviation = None
+        if self._deviation is None:
+            self._deviation = np.sqrt(self._statistics.var + self._config.epsilon)
+        normal = (obs - self._statistics.mean) / self._deviation
+        clip = self._config.clip
+        return np.asarray(np.minimum(np.maximum(normal, -clip), clip), np.float32)  # np.clip costs three times as much
 
     def state_dict(self) -> State:
         """Mean, variance and count."""
-        s = self._statistics
-        return {"mean": np.array(s.mean), "var": np.array(s.var), "count": float(s.count)}
+        return self._statistics.state_dict()
 
     def load_state_dict(self, state: State) -> None:
         """Restore the statistics."""
-        self._statistics.mean = np.array(state["mean"])
-        self._statistics.var = np.array(state["var"])
-        self._statistics.count = state["count"]
+        self._statistics.load_state_dict(state)
+        self._deviation = None

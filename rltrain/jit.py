@@ -78,6 +78,17 @@ def compiled(function: Callable[..., Any], parts: Iterable[Callable[..., Any]]) 
         settings.CACHE_DIR = before
 
 
+def entry_point(function: Any, *arguments: Any) -> Callable[..., Any]:
+    """The compiled code for arguments of these types, which are passed to it once.
+
+    It takes half a microsecond less than the function does, for it looks at no type: the caller has to.
+    """
+    function(*arguments)
+    (code,) = function.overloads.values()
+    entry: Callable[..., Any] = code.entry_point
+    return entry
+
+
 @cache
 def _sources() -> bytes:
     """All of rltrain that a compiled loop may call."""

@@ -60,6 +60,7 @@ class LogProgress:
         self._success_return = success_return
         self._ended = Progress(0)
         self._episodes = 0
+        self._lost = 0
         self._clock = time.monotonic()
         self._clock_step: int | None = None
 
@@ -72,6 +73,7 @@ class LogProgress:
         self._ended.successes += progress.successes
         self._ended.metrics.update(progress.metrics)
         self._episodes += len(progress.returns)
+        self._lost += progress.lost
         if self._timer.due(progress.steps):
             self.latest = self._entry(progress.steps)
             self._log.log(progress.steps, self.latest)
@@ -90,6 +92,8 @@ class LogProgress:
             if success:
                 entry["rollout/success_rate"] = float(np.mean(success))
         entry["rollout/episodes"] = self._episodes
+        if self._lost:
+            entry["rollout/lost_episodes"] = self._lost
         entry.update({name: number(value) for name, value in ended.metrics.items()})
         now = time.monotonic()
         entry["time/steps_per_second"] = (step - (self._clock_step or 0)) / max(now - self._clock, 1e-9)
@@ -103,6 +107,7 @@ class LogProgress:
         return {
             "last": self._timer.last,
             "episodes": self._episodes,
+            "lost": self._lost,
             "returns": list(ended.returns),
             "lengths": list(ended.lengths),
             "successes": list(ended.successes),
@@ -115,6 +120,7 @@ class LogProgress:
         self._clock_step = None
         self._clock = time.monotonic()
         self._episodes = state["episodes"]
+        self._lost = state.get("lost", 0)
         self._ended = Progress(state["last"], state["returns"], state["lengths"], state["successes"], state["metrics"])
 
 

@@ -172,6 +172,7 @@ class Progress:
     lengths: list[int] = field(default_factory=list)  # environment steps of the same episodes
     successes: list[bool] = field(default_factory=list)  # of the same episodes, where the environment says
     metrics: Metrics = field(default_factory=dict)  # of the latest update
+    lost: int = 0  # episodes that are over without an end, since a worker process was lost
 
 
 class Loop(Protocol):

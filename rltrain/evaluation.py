@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -57,44 +57,61 @@ class EvalProtocol:
         return episodes.returns >= self.success_return, self.success_definition
 
 
+class _Outcome(NamedTuple):
+    value: float  # undiscounted return
+    length: int
+    success: bool | None  # None where the environment does not tell
+    capped: bool
+
+
 def run_episodes(
     policy: Callable[[Array], Array], envs: VectorEnv, seeds: Sequence[int], max_episode_steps: int
 ) -> Episodes:
     """Run one episode on each seed, as many at once as `envs` has environments.
 
-    Each episode belongs to its seed, so short episodes are not counted more often than long ones.
+    Each episode belongs to its seed, so short episodes are not counted more often than long ones. An episode that
+    was lost with its worker process is played again, on its seed.
     """
-    count, at_once = len(seeds), envs.num_envs
-    returns, lengths = np.zeros(count), np.zeros(count, np.int64)
-    successes: dict[int, bool] = {}
-    capped = 0
-    for start in range(0, count, at_once):
-        batch = list(seeds[start : start + at_once])
-        running = np.arange(at_once) < len(batch)
-        batch += batch[:1] * (at_once - len(batch))  # the last batch is filled up and these are ignored
-        obs, _ = begin(envs, batch)
-        for _ in range(max_episode_steps):
-            obs, _, terminated, truncated, info = envs.step(policy(obs))
-            done = terminated | truncated
-            if done.any():
-                for index in map(int, np.flatnonzero(done & running)):
-                    returns[start + index] = info["episode_return"][index]
-                    lengths[start + index] = info["episode_length"][index]
-                    if "episode_success" in info and info["_episode_success"][index]:
-                        successes[start + index] = bool(info["episode_success"][index])
-                running &= ~done
-                if not running.any():
-                    break
-                obs, _ = envs.reset(options={"reset_mask": done})
-        else:
-            open_returns = call(envs, "running_return")
-            for index in map(int, np.flatnonzero(running)):
-                returns[start + index], lengths[start + index] = open_returns[index], max_episode_steps
-                successes.setdefault(start + index, False)
-            capped += int(running.sum())
-    told = len(successes) > capped  # a cut episode alone does not make success defined
-    success = np.array([successes.get(index, False) for index in range(count)]) if told else None
-    return Episodes(returns, lengths, success, capped)
+    found: dict[int, _Outcome] = {}
+    while todo := [episode for episode in range(len(seeds)) if episode not in found][: envs.num_envs]:
+        outcomes = _play(policy, envs, [seeds[episode] for episode in todo], max_episode_steps)
+        found |= {episode: outcome for episode, outcome in zip(todo, outcomes, strict=True) if outcome is not None}
+    ordered = [found[episode] for episode in range(len(seeds))]
+    told = any(outcome.success is not None for outcome in ordered)
+    return Episodes(
+        np.array([outcome.value for outcome in ordered], np.float64),
+        np.array([outcome.length for outcome in ordered], np.int64),
+        np.array([bool(outcome.success) for outcome in ordered]) if told else None,
+        sum(outcome.capped for outcome in ordered),
+    )
+
+
+def _play(
+    policy: Callable[[Array], Array], envs: VectorEnv, seeds: list[int], max_episode_steps: int
+) -> list[_Outcome | None]:
+    """Run at most as many episodes as there are environments, all at once; None for one that was lost."""
+    outcomes: list[_Outcome | None] = [None] * len(seeds)
+    running = np.arange(envs.num_envs) < len(seeds)
+    obs, _ = begin(envs, seeds + seeds[:1] * (envs.num_envs - len(seeds)))  # what fills up is ignored
+    for _ in range(max_episode_steps):
+        obs, _, terminated, truncated, info = envs.step(policy(obs))
+        done = terminated | truncated
+        if done.any():
+            whole = done & running & ~info.get("lost", np.zeros_like(done))
+            told = info.get("_episode_success", np.zeros_like(done))
+            for index in map(int, np.flatnonzero(whole)):
+                success = bool(info["episode_success"][index]) if told[index] else None
+                value, length = float(info["episode_return"][index]), int(info["episode_length"][index])
+                outcomes[index] = _Outcome(value, length, success, capped=False)
+            running &= ~done
+            if not running.any():
+                return outcomes
+            obs, _ = envs.reset(options={"reset_mask": done})
+    open_returns = call(envs, "running_return")
+    for index in map(int, np.flatnonzero(running)):
+        if open_returns[index] is not None:  # a cut episode alone does not make success defined
+            outcomes[index] = _Outcome(float(open_returns[index]), max_episode_steps, None, capped=True)
+    return outcomes
 
 
 def interquartile_mean(values: Array) -> float:

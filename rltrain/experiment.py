@@ -19,6 +19,7 @@ from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
 from rltrain.core import Agent, Array, EnvSpec, Loop, State
 from rltrain.envs.vector import describe, load_wrapper_state, make_vector, wrapper_state
+from rltrain.envs.workers import WorkerFault
 from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
 from rltrain.exact import ExactEvaluator
 from rltrain.kernels.episodes import ModelEpisodes
@@ -233,7 +234,11 @@ class Run:
         if self.step == 0:
             self.logger.hparams(to_dict(self.config), ("eval/return", "rollout/return"))
         callbacks: list[Callback] = [self.log, self.evaluate, self.save, self.clock, *self._listeners]
-        train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
+        try:
+            train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
+        except WorkerFault:  # it comes between two steps: everything but the lost episode is whole
+            self.save.save(self.step)
+            raise
         finished = not interrupted()
         if finished and self.evaluate.step != self.step:
             self.evaluate.run(self.step)

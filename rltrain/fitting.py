@@ -30,6 +30,11 @@ def environment_problems(config: Config) -> list[Problem]:
         hint = f", did you mean '{near[0]}'?" if near else ""
         own = " (an environment of your own? name its module with --plugin)"
         return [Problem("env.id", f"unknown environment '{env.id}'{hint or own}")]
+    if env.vectorization != "async":  # a value that was written out by default is no problem
+        fields = type(env).model_fields
+        for name in ("worker_timeout", "worker_restarts"):
+            if getattr(env, name) != fields[name].default:
+                return [Problem(f"env.{name}", "is for worker processes: set env.vectorization to async")]
     try:
         make_env(config.env).close()
         probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)

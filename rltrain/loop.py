@@ -70,6 +70,12 @@ class EnvironmentLoop:
 
     @staticmethod
     def _count(progress: Progress, done: np.ndarray, info: dict[str, np.ndarray]) -> None:
+        # A lost episode is truncated for the agent, which ends its n-step windows and traces as any truncation does,
+        # so that there is nothing to abandon. It has neither a return nor a length.
+        lost = info.get("lost")
+        if lost is not None:
+            progress.lost += int(lost.sum())
+            done = done & ~lost
         told = info.get("_episode_success")
         for index in np.flatnonzero(done):
             progress.returns.append(float(info["episode_return"][index]))

@@ -18,6 +18,10 @@ class EnvSettings(Settings):
     """Environments that step together."""
     vectorization: Literal["sync", "async"] = "sync"
     """sync: one after the other in this process; async: a worker process each, for heavy environments."""
+    worker_timeout: float = Field(default=60.0, gt=0, le=86_400)
+    """async: seconds after which a worker that does not answer is killed and replaced."""
+    worker_restarts: int = Field(default=3, ge=0)
+    """async: workers that may be replaced before the run ends; evaluation and a resumed run count by themselves."""
     kwargs: dict[str, Any] = {}
     """Keyword arguments of the environment itself."""
     max_episode_steps: int | None = Field(default=None, ge=1)

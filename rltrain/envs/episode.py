@@ -12,6 +12,9 @@ from rltrain.core import Array, State
 MAX_LOGGED_ACTIONS = 1_000_000
 """An open episode longer than this is begun anew on resume, so that memory stays bounded."""
 
+FOREIGN = "its snapshot was written by another kind of environment (env.vectorization)"
+"""Why an open episode cannot be gone on with."""
+
 
 class RawReturn(gym.Wrapper[Any, Any, Any, Any]):
     """Innermost: sums what the environment itself pays, before any wrapper scales or clips it."""
@@ -100,6 +103,10 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
         After a failure the environment stands at the beginning of a fresh episode.
         """
         state = snapshots[self._index]
+        if "lost" in state:  # it was over without an end when the snapshot was taken
+            return self.reset(seed=state["seed"])[0], state["lost"]
+        if "origin" not in state:
+            return self.reset()[0], FOREIGN
         if state["length"] != len(state["actions"]):
             return self.reset()[0], f"the open episode was longer than {MAX_LOGGED_ACTIONS:,} steps"
         origin = state["origin"]

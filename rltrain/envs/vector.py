@@ -13,13 +13,14 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, EnvSpec, State
 from rltrain.envs.episode import Episode, RawReturn
 from rltrain.envs.model import read_model
 from rltrain.envs.single import SingleEnv
+from rltrain.envs.workers import SupervisedVectorEnv
 from rltrain.registry import find
 
 
@@ -68,8 +69,8 @@ def make_vector(
     count = num_envs or settings.num_envs
     makers = [partial(make_env, settings, index, render_mode) for index in range(count)]
     envs: VectorEnv
-    if settings.vectorization == "async" and count > 1:
-        envs = AsyncVectorEnv(makers, shared_memory=True, autoreset_mode=AutoresetMode.DISABLED)
+    if settings.vectorization == "async" and render_mode is None:  # a window belongs to this process
+        envs = SupervisedVectorEnv(makers, timeout=settings.worker_timeout, restarts=settings.worker_restarts)
     elif count == 1 and SingleEnv.fits(first := makers[0]()):
         envs = SingleEnv(lambda: first)
     else:
@@ -134,7 +135,10 @@ def load_wrapper_state(envs: VectorEnv, state: State) -> None:
 
 def snapshot(envs: VectorEnv) -> State:
     """State of the wrappers and of the open episode of every environment."""
-    return {"wrappers": wrapper_state(envs), "episodes": list(call(envs, "snapshot"))}
+    state: State = {"wrappers": wrapper_state(envs), "episodes": list(call(envs, "snapshot"))}
+    if isinstance(base := envs.unwrapped, SupervisedVectorEnv):
+        state["workers"] = base.state_dict()  # after the snapshots, which may have taken seeds
+    return state
 
 
 def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> tuple[Array, list[int]]:
@@ -144,6 +148,8 @@ def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> t
 
     An episode that cannot be repeated is begun anew, with a warning that names the environment.
     """
+    if isinstance(base := envs.unwrapped, SupervisedVectorEnv):
+        base.load_state_dict(state["workers"])
     begin(envs, seeds)
     results = call(envs, "restore", state["episodes"])
     load_wrapper_state(envs, state["wrappers"])

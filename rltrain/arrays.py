@@ -44,9 +44,11 @@ def resolve_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def to_device(x: Array, device: str | None) -> Tensor:
+def to_device(x: Tensor, device: str | None) -> Tensor:
     """`x` as a tensor on `device`; as it is where `device` is None, which stands for NumPy."""
-    return x if device is None else torch.from_numpy(np.ascontiguousarray(x)).to(device)
+    if device is None or not isinstance(x, np.ndarray):
+        return x
+    return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
 
 def to_numpy(x: Tensor) -> Array:

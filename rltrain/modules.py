@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
 class Branches(torch.nn.Module):
     """Perceptrons over the same input, with their outputs side by side."""
 
-    def __init__(self, plans: list[Blueprint]) -> None:
+    def __init__(self, plans: Sequence[Blueprint]) -> None:
         super().__init__()
         self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
         self.free = torch.nn.ParameterList(
@@ -99,11 +100,11 @@ class ModuleNetwork:
             output: torch.Tensor = self._module(x)
         return output
 
-    def infer(self, x: Array) -> Array:
-        """Outputs (N, O) as NumPy."""
-        return self.evaluate(torch.from_numpy(x).to(self.device)).cpu().numpy()
+    def infer(self, x: Array, columns: slice = slice(None)) -> Array:
+        """Columns of the outputs (N, O) as NumPy."""
+        return self.evaluate(torch.from_numpy(x).to(self.device)).cpu().numpy()[:, columns]
 
 
-def module_network(plans: list[Blueprint], device: str) -> ModuleNetwork:
+def module_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
     """The perceptrons of these plans through torch, with the same initial parameters as the fused ones."""
     return ModuleNetwork(Branches(plans), device)

@@ -27,6 +27,7 @@ FUSED = ("relu", "tanh")
 Init = Literal["uniform", "orthogonal"]
 OutputGradient = Callable[..., tuple[Tensor, Any]]
 """(outputs (B, O), *arguments) -> gradient of the loss at the outputs (B, O), and whatever else is wanted."""
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Blueprint:
         return [len(self.weights[0]), *(len(bias) for bias in self.biases)]
 
     @property
+    def outputs(self) -> int:
+        """How many outputs a network of this kind has."""
+        return len(self.biases[-1]) + (0 if self.free is None else len(self.free))
+
+    @property
     def parameters(self) -> int:
         """How many numbers a network of this kind learns."""
         parts = [*self.weights, *self.biases, *([] if self.free is None else [self.free])]
@@ -56,13 +62,14 @@ def blueprint(
     rng: np.random.Generator,
     *,
     init: Init = "uniform",
-    gain: float = 1.0,
+    gain: float | Sequence[float] = 1.0,
     free: Array | None = None,
 ) -> Blueprint:
     """Draw the initial weights.
 
     `uniform` is U(-1/sqrt(inputs), 1/sqrt(inputs)) for weights and biases, as torch's linear layers begin.
-    `orthogonal` is an orthogonal matrix times sqrt(2), times `gain` in the last layer, and biases of 0.
+    `orthogonal` is an orthogonal matrix times sqrt(2), in the last layer times `gain` (one for all outputs, or one
+    each), and biases of 0.
     Source: Saxe et al. 2014, https://arxiv.org/abs/1312.6120
     """
     weights, biases = [], []
@@ -73,7 +80,7 @@ def blueprint(
             weights.append(rng.uniform(-bound, bound, (inputs, outputs)).astype(np.float32))
             biases.append(rng.uniform(-bound, bound, outputs).astype(np.float32))
         else:
-            scale = gain if layer == len(shapes) - 1 else math.sqrt(2)
+            scale = np.asarray(gain if layer == len(shapes) - 1 else math.sqrt(2))
             weights.append((scale * _orthogonal(inputs, outputs, rng)).astype(np.float32))
             biases.append(np.zeros(outputs, np.float32))
     return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32))
@@ -103,8 +110,8 @@ class Network(Protocol):
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs (B, O), to be read before the next `evaluate`."""
 
-    def infer(self, x: Array) -> Array:
-        """Outputs (N, O) as NumPy, for acting."""
+    def infer(self, x: Array, columns: slice = ALL) -> Array:
+        """These columns of the outputs (N, O) as NumPy, for acting."""
 
 
 class FusedMLP:
@@ -183,9 +190,46 @@ class FusedMLP:
         """Outputs (B, O), to be read before the next `evaluate`."""
         return self.forward(x, self._scratch)
 
-    def infer(self, x: Array) -> Array:
-        """Outputs (N, O) in memory of their own."""
-        return self.evaluate(x).copy()
+    def infer(self, x: Array, columns: slice = ALL) -> Array:
+        """Columns of the outputs (N, O) in memory of their own."""
+        return self.evaluate(x)[:, columns].copy()
+
+
+class FusedBranches:
+    """Perceptrons over the same input, with their outputs side by side and their parameters one after the other."""
+
+    device = None
+
+    def __init__(self, plans: Sequence[Blueprint]) -> None:
+        counts = [plan.parameters for plan in plans]
+        self.parameters, self.gradient = np.zeros(sum(counts), np.float32), np.zeros(sum(counts), np.float32)
+        ends = np.cumsum(counts)
+        places = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        self._branches = [
+            FusedMLP(plan, (self.parameters[place], self.gradient[place]))
+            for plan, place in zip(plans, places, strict=True)
+        ]
+        widths = [plan.outputs for plan in plans]
+        self._columns = [slice(end - width, end) for end, width in zip(np.cumsum(widths), widths, strict=True)]
+
+    def learn(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Any:
+        """Forward, the loss's gradient at the outputs, backward."""
+        outputs = np.concatenate([branch.forward(x) for branch in self._branches], 1)
+        grad, parts = gradient_at(outputs, *arguments)
+        for branch, columns in zip(self._branches, self._columns, strict=True):
+            branch.backward(x, np.ascontiguousarray(grad[:, columns]))
+        return parts
+
+    def evaluate(self, x: Array) -> Array:
+        """Outputs (B, O)."""
+        return np.concatenate([branch.evaluate(x) for branch in self._branches], 1)
+
+    def infer(self, x: Array, columns: slice = ALL) -> Array:
+        """Columns of the outputs (N, O); a branch that has none of them is left out."""
+        for branch, own in zip(self._branches, self._columns, strict=True):
+            if columns == own:
+                return branch.infer(x)
+        return self.evaluate(x)[:, columns].copy()
 
 
 class _Buffers:
@@ -223,13 +267,13 @@ class _Buffers:
         return wide
 
 
-def build(plan: Blueprint, device: str) -> Network:
-    """A perceptron in its fastest form for the device."""
-    if device == "cpu" and plan.activation in FUSED:
-        return FusedMLP(plan)
+def build(plans: Sequence[Blueprint], device: str) -> Network:
+    """Perceptrons over the same input, outputs side by side, in their fastest form for the device."""
+    if device == "cpu" and all(plan.activation in FUSED for plan in plans):
+        return FusedMLP(plans[0]) if len(plans) == 1 else FusedBranches(plans)
     from rltrain.modules import module_network  # loads torch
 
-    return module_network([plan], device)
+    return module_network(plans, device)
 
 
 def network_state(network: Network) -> State:

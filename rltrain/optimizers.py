@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 
 from rltrain.arrays import Tensor, namespace, to_numpy
-from rltrain.core import State
+from rltrain.core import RltrainError, State
 from rltrain.networks import copy_into
 
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
@@ -22,6 +22,12 @@ FLUSH_EVERY = 100
 """Steps between removals of numbers that are too small to matter."""
 NEGLIGIBLE = 1e-30
 """Moments below this are set to 0: in NumPy they would decay to numbers that take many times longer."""
+
+
+class Diverged(RltrainError):
+    """The gradient is not finite; the network was left as it was before it."""
+
+    exit_code = 65
 
 
 class Optimizer(Protocol):
@@ -149,4 +155,16 @@ def clip_gradient(gradient: Tensor, max_norm: float | None) -> float:
     norm = math.sqrt(float(gradient @ gradient))
     if max_norm is not None and norm > max_norm:
         gradient *= max_norm / (norm + 1e-6)
+    return norm
+
+
+def descend(optimizer: Optimizer, gradient: Tensor, learning_rate: float, max_norm: float | None, at: int) -> float:
+    """Clip the gradient and move; returns its norm before. Raises Diverged where it is not finite.
+
+    `at` is the environment step, for the message.
+    """
+    norm = clip_gradient(gradient, max_norm)
+    if not math.isfinite(norm):
+        raise Diverged(f"the gradient is not finite at step {at:,}: lower agent.learning_rate")
+    optimizer.step(gradient, learning_rate)
     return norm

@@ -80,7 +80,7 @@ def test_acting_gives_the_values_of_evaluation_in_memory_of_its_own(rows):
 
 @pytest.mark.parametrize("activation", ["elu", "gelu", "silu"])
 def test_other_activations_run_through_torch(activation):
-    network = build(plan(activation), "cpu")
+    network = build([plan(activation)], "cpu")
     assert network.device == "cpu"
     assert network.infer(normal(5, 4)).shape == (5, 3)
 
@@ -145,6 +145,6 @@ def test_state_of_another_size_is_refused():
 
 @pytest.mark.parametrize("activation", ["relu", "elu"])
 def test_state_round_trips(activation):
-    network, other = build(plan(activation), "cpu"), build(plan(activation, seed=1), "cpu")
+    network, other = build([plan(activation)], "cpu"), build([plan(activation, seed=1)], "cpu")
     load_network_state(other, network_state(network))
     np.testing.assert_array_equal(network.infer(normal(5, 4)), other.infer(normal(5, 4)))

@@ -16,7 +16,6 @@ layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,23 +25,17 @@ from pydantic import Field, model_validator
 
 from rltrain import losses
 from rltrain.arrays import Tensor, resolve_device, to_device
-from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, RltrainError, State, Transition
+from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.losses import LossKind
 from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
-from rltrain.optimizers import Adam, clip_gradient
+from rltrain.optimizers import Adam, descend
 from rltrain.replay import ReplayBuffer, memory_problem
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 
 BLOCK = 32
 """Gradient steps whose batches are drawn, and valued by the target network, together."""
-
-
-class Diverged(RltrainError):
-    """The gradient is not finite; the network was left as it was before it."""
-
-    exit_code = 65
 
 
 class DQNSettings(Settings):
@@ -143,7 +136,7 @@ class DQN:
 
     def _network(self, outputs: int, rng: np.random.Generator, device: str) -> Network:
         sizes = (self._encode.size, *self._config.hidden_sizes, outputs)
-        return build(blueprint(sizes, self._config.activation, rng), device)
+        return build([blueprint(sizes, self._config.activation, rng)], device)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""
@@ -223,10 +216,7 @@ class DQN:
             next_value = losses.greedy_value(next_q)
         target = losses.td_target(reward, discount, next_value)
         q, td_error = self.q_network.learn(self._output_gradient, obs, action, target, weight)
-        norm = clip_gradient(self.q_network.gradient, self._config.max_grad_norm)
-        if not math.isfinite(norm):
-            raise Diverged(f"the gradient is not finite at step {self._steps:,}: lower agent.learning_rate")
-        self.optimizer.step(self.q_network.gradient, learning_rate)
+        descend(self.optimizer, self.q_network.gradient, learning_rate, self._config.max_grad_norm, self._steps)
         return q, action, target, weight, td_error
 
     def _output_gradient(self, outputs: Tensor, action: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Any]:

@@ -4,10 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rltrain.agents.dqn import DQN, Diverged, DQNSettings
+from rltrain.agents.dqn import DQN, DQNSettings
 from rltrain.core import EnvSpec, Transition
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
 from rltrain.modules import module_network
+from rltrain.optimizers import Diverged
 from rltrain.schedules import Constant
 
 SPEC = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), gym.spaces.Discrete(2), 1)
@@ -86,7 +87,7 @@ def test_blocks_of_gradient_steps_come_when_due():
 
 def test_fused_and_autograd_networks_learn_the_same(monkeypatch):
     fused = play(agent(double=True, n_step=3), 60)
-    monkeypatch.setattr("rltrain.agents.dqn.build", lambda plan, device: module_network([plan], device))
+    monkeypatch.setattr("rltrain.agents.dqn.build", module_network)
     module = play(agent(double=True, n_step=3), 60)
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=2e-5)

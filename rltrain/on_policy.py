@@ -1,0 +1,239 @@
+"""What agents share that follow the gradient of their policy: network, distribution, acting, one gradient step.
+
+Outputs of the network, side by side: the value of the state, then what the distribution takes.
+Legend: T steps, N environments, B batch, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from rltrain.arrays import Tensor, namespace, resolve_device, to_device
+from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
+from rltrain.distributions import action_problem, distribution
+from rltrain.encoding import Encoder, vector_problem
+from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.optimizers import OptimizerName, make_optimizer
+from rltrain.rollout import Rollout, gae
+from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.settings import Settings
+
+POLICY_GAIN = 0.01
+"""Of the policy's last layer: the first policy is nearly the same everywhere, and nearly uniform."""
+
+
+class OnPolicySettings(Settings):
+    """Settings that every policy-gradient agent has; steps are environment steps, summed over all environments."""
+
+    learning_rate: ScheduleSetting = Constant(value=7e-4)
+    """A number, or a schedule of environment steps."""
+    gamma: float = Field(default=0.99, ge=0, le=1)
+    """Discount per step."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: Activation = "tanh"
+    """relu and tanh run fused in NumPy; the others through torch."""
+    shared_network: bool = False
+    """One network with two heads for policy and value; false for a network each."""
+    init: Literal["orthogonal", "uniform"] = "orthogonal"
+    """How weights begin; uniform as torch's layers do."""
+    optimizer: OptimizerName = "adam"
+    optimizer_eps: float = Field(default=1e-5, gt=0)
+    """Keeps the division of adam and rmsprop finite."""
+    max_grad_norm: float | None = Field(default=0.5, gt=0)
+    """Greatest norm of the whole gradient; null for no clipping."""
+    ent_coef: float = Field(default=0.0, ge=0)
+    """Weight of the entropy, which is raised."""
+    log_std_init: float = Field(default=0.0, ge=-20, le=5)
+    """Continuous actions: logarithm of the first standard deviation, in the action's units (before squashing)."""
+    state_dependent_std: bool = False
+    """Continuous actions: the standard deviation is an output of the network, not one number per dimension."""
+    squash: bool = False
+    """Continuous actions: tanh stretched to the box; false for a normal distribution that is cut to the box."""
+
+    @model_validator(mode="after")
+    def _positive(self) -> OnPolicySettings:
+        if self.learning_rate.bounds[0] < 0:
+            raise ValueError("learning_rate must not be negative")
+        if any(size < 1 for size in self.hidden_sizes):
+            raise ValueError("hidden_sizes must all be at least 1")
+        return self
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What does not fit the environment."""
+        if problem := vector_problem(config.agent.name, spec):
+            yield Problem("agent.name", problem)
+        if problem := action_problem(spec.action_space, squash=self.squash):
+            yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
+
+
+class Batch(NamedTuple):
+    """What a gradient step sees, each (B, ...)."""
+
+    obs: Tensor  # (B, I)
+    choice: Tensor  # (B, C)
+    advantage: Tensor  # (B,)
+    target: Tensor  # (B,) of the value
+    old_log_prob: Tensor  # (B,)
+    old_value: Tensor  # (B,)
+
+    def take(self, rows: Any) -> Batch:
+        """Some rows."""
+        return Batch(*(column[rows] for column in self))
+
+
+class OnPolicyAgent:
+    """Acts by sampling from its policy; learns from what it did since the last update, and forgets it."""
+
+    explores_with = None
+    offers = ()
+    Config: type[OnPolicySettings]
+
+    def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
+        init_rng, self._rng = rng.spawn(2)
+        self._config, self._envs = config, spec.num_envs
+        self._encode = Encoder(spec.observation_space)
+        self.policy = distribution(
+            spec.action_space,
+            log_std=config.log_std_init,
+            by_state=config.state_dependent_std,
+            squash=config.squash,
+        )
+        self._policy = slice(int(self.has_value), int(self.has_value) + self.policy.outputs)  # columns of the outputs
+        self.network = self._build(init_rng, resolve_device(device))
+        self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
+        self._choice: Array  # of the latest act
+        self._seen: Array  # encoded observations of the latest act
+        self._steps = 0  # environment steps observed
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the first output is the value of the state."""
+        return True
+
+    def _build(self, rng: np.random.Generator, device: str) -> Network:
+        """The critic's parameters come first, the actor's after them."""
+        config, free = self._config, self.policy.free
+        heads = self.policy.outputs - (0 if free is None else len(free))
+        own = {"activation": config.activation, "rng": rng, "init": config.init}
+        inner = (self._encode.size, *config.hidden_sizes)
+        if config.shared_network and self.has_value:
+            gain = [1.0] + [POLICY_GAIN] * heads
+            return build([blueprint((*inner, 1 + heads), gain=gain, free=free, **own)], device)
+        critics = [blueprint((*inner, 1), **own)] if self.has_value else []
+        return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, free=free, **own)], device)
+
+    def act(self, obs: Array, *, explore: bool = True) -> Array:
+        """Actions (N, *action_shape) for observations (N, *obs_shape): drawn, or the most probable."""
+        seen = self._encode(obs)
+        outputs = self.network.infer(seen, self._policy)
+        if not explore:
+            return self.policy.action(self.policy.mode(outputs))
+        self._seen, self._choice = seen, self.policy.sample(outputs, self._rng)
+        return self.policy.action(self._choice)
+
+    def values(self, obs: Array) -> Array | None:
+        """V(s), (N,), where there is a critic."""
+        if not self.has_value:
+            return None
+        return self.network.infer(self._encode(obs), slice(0, 1))[:, 0]
+
+    def observe(self, transition: Transition) -> None:
+        """Count the step; what else is kept is up to the agent."""
+        self._steps += len(transition.reward)
+
+    def update(self) -> Metrics:
+        """Learn if it is time to; {} when nothing was learnt."""
+        raise NotImplementedError
+
+    def abandon(self, env: int) -> None:
+        """Forget the open episode of an environment."""
+        raise NotImplementedError
+
+    def state_dict(self) -> State:
+        """Network, optimiser, generator and counter."""
+        return {
+            "network": network_state(self.network),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self._rng.bit_generator.state,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        load_network_state(self.network, state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._rng.bit_generator.state = state["rng"]
+        self._steps = state["steps"]
+
+
+class RolloutAgent(OnPolicyAgent):
+    """Learns whenever `n_steps` vector steps are collected."""
+
+    def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
+        super().__init__(config, spec, exploration=exploration, rng=rng, device=device)
+        self.rollout = Rollout(self.rollout_steps, spec.num_envs, self._encode.size, self.policy)
+
+    @property
+    def rollout_steps(self) -> int:
+        """Vector steps between updates."""
+        return int(self._config.n_steps)
+
+    def observe(self, transition: Transition) -> None:
+        """Append to the rollout."""
+        super().observe(transition)
+        _, _, reward, next_obs, terminated, truncated = transition
+        self.rollout.add(self._seen, self._choice, reward, self._encode(next_obs), terminated, truncated)
+
+    def update(self) -> Metrics:
+        """Learn from a full rollout and forget it."""
+        if not self.rollout.full:
+            return {}
+        metrics = self._learn()
+        self.rollout.clear()
+        return metrics
+
+    def _learn(self) -> Metrics:
+        raise NotImplementedError
+
+    def _collected(self, gamma: float, lam: float) -> Batch:
+        """The rollout's rows (T * N), with advantages and value targets, under the policy that acted."""
+        rollout, device = self.rollout, self.network.device
+        seen = rollout.everything_seen()
+        count = rollout.over.size
+        outputs = self.network.evaluate(to_device(seen, device))
+        choice = rollout.choice.reshape(count, self.policy.choice_size)
+        log_prob = self.policy.evaluate(outputs[:count, self._policy], to_device(choice, device)).log_prob
+        values = outputs[:, 0].copy() if device is None else outputs[:, 0].cpu().numpy()
+        value = values[:count].reshape(rollout.over.shape)
+        advantage = gae(rollout.reward, value, rollout.next_values(values), rollout.over, gamma, lam)
+        target = (advantage + value).reshape(-1)
+        batch = Batch(seen[:count], choice, advantage.reshape(-1), target, log_prob, values[:count])
+        return Batch(*(to_device(column, device) for column in batch))
+
+    def abandon(self, env: int) -> None:
+        """The steps of the open episode stay, as of one that was cut short."""
+        self.rollout.abandon(env)
+
+    def state_dict(self) -> State:
+        """As every agent's, and the steps since the last update."""
+        return super().state_dict() | {"rollout": self.rollout.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        super().load_state_dict(state)
+        self.rollout.load_state_dict(state["rollout"])
+
+
+def output_gradient(d_value: Tensor, d_policy: Tensor) -> Tensor:
+    """Gradient at all outputs (B, O), from those at the value (B,) and at the policy's outputs (B, O - 1)."""
+    return namespace(d_value).concatenate((d_value[:, None], d_policy), 1)
+
+
+def explained_variance(value: Tensor, target: Tensor) -> Tensor:
+    """1 - Var(y - V) / Var(y): 1 for a perfect critic, 0 for one that knows the mean only."""
+    return 1 - (target - value).var() / (target.var() + 1e-8)

@@ -1,0 +1,117 @@
+"""What an agent did since its last update, and what it was worth.
+
+Legend: T steps, N environments, I numbers of an encoded observation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rltrain.core import Array, RltrainError, State
+from rltrain.distributions import Distribution
+
+
+class BadObservation(RltrainError):
+    """An observation is not finite."""
+
+    exit_code = 65
+
+
+def gae(reward: Array, value: Array, next_value: Array, over: Array, gamma: float, lam: float) -> Array:
+    """Generalised advantage estimates (T, N).
+
+    delta_t = r_t + gamma V(s'_t) - V(s_t);   A_t = delta_t + gamma lambda A_(t+1), where no episode ends at t.
+    lambda = 1 is the return minus the value, lambda = 0 the TD error. All arguments (T, N); `next_value` is 0 where
+    the task ended and the value of the true successor where it was cut short; `over` says where an episode ended.
+    Source: Schulman et al. 2016, equation 16. https://arxiv.org/abs/1506.02438
+    """
+    advantage = reward + gamma * next_value - value
+    decay = np.where(over, 0.0, gamma * lam).astype(value.dtype)
+    for t in range(len(advantage) - 2, -1, -1):
+        advantage[t] += decay[t] * advantage[t + 1]
+    return advantage
+
+
+def check_finite(obs: Array) -> None:
+    """Raise BadObservation where one of these observations (B, I) is not finite."""
+    if not np.isfinite(obs).all():
+        row = int(np.flatnonzero(~np.isfinite(obs).all(axis=1))[0])
+        raise BadObservation(f"the environment returned an observation that is not finite in float32: {obs[row]}")
+
+
+class Rollout:
+    """T steps of N environments, one row a step."""
+
+    def __init__(self, steps: int, envs: int, size: int, policy: Distribution) -> None:
+        self.obs = np.zeros((steps, envs, size), np.float32)
+        self.choice = np.zeros((steps, envs, policy.choice_size), policy.choice_dtype)
+        self.reward = np.zeros((steps, envs), np.float32)
+        self.terminated = np.zeros((steps, envs), bool)
+        self.over = np.zeros((steps, envs), bool)
+        self._cut: list[tuple[int, int, Array]] = []  # (t, n, observation) where an episode was cut short
+        self._last = np.zeros((envs, size), np.float32)  # the observations after the latest step
+        self.steps = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another step."""
+        return self.steps == len(self.obs)
+
+    def add(
+        self, obs: Array, choice: Array, reward: Array, next_obs: Array, terminated: Array, truncated: Array
+    ) -> None:
+        """Take in a step; observations are encoded (N, I)."""
+        t = self.steps
+        self.obs[t], self.choice[t], self.reward[t] = obs, choice, reward
+        self.terminated[t] = terminated
+        np.logical_or(terminated, truncated, out=self.over[t])
+        if truncated.any():
+            for n in np.flatnonzero(truncated & ~terminated):
+                self._cut.append((t, int(n), next_obs[n].copy()))
+        self._last[:] = next_obs
+        self.steps += 1
+
+    def abandon(self, env: int) -> None:
+        """The open episode of an environment goes no further: its last step counts as cut short."""
+        t = self.steps - 1
+        if t >= 0 and not self.over[t, env]:
+            self.over[t, env] = True
+            self._cut.append((t, env, self._last[env].copy()))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._cut, self.steps = [], 0
+
+    def everything_seen(self) -> Array:
+        """All observations whose value is needed, (T * N + N + cut short, I). Raises BadObservation."""
+        size = self.obs.shape[2]
+        cut = np.array([obs for _, _, obs in self._cut], np.float32).reshape(-1, size)
+        seen = np.concatenate((self.obs.reshape(-1, size), self._last, cut))
+        check_finite(seen)
+        return seen
+
+    def next_values(self, values: Array) -> Array:
+        """Value after every step (T, N): 0 where the task ended, from the values of `everything_seen`."""
+        steps, envs = self.reward.shape
+        after = values[envs : steps * envs + envs].reshape(steps, envs).copy()
+        for (t, n, _), value in zip(self._cut, values[steps * envs + envs :], strict=True):
+            after[t, n] = value
+        after[self.terminated] = 0
+        return after
+
+    def state_dict(self) -> State:
+        """The steps so far."""
+        columns = {name: getattr(self, name)[: self.steps].copy() for name in _COLUMNS}
+        cut = [{"t": t, "n": n, "obs": obs} for t, n, obs in self._cut]
+        return columns | {"cut": cut, "last": self._last.copy(), "steps": self.steps}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self.steps = state["steps"]
+        for name in _COLUMNS:
+            getattr(self, name)[: self.steps] = state[name]
+        self._cut = [(row["t"], row["n"], row["obs"]) for row in state["cut"]]
+        self._last[:] = state["last"]
+
+
+_COLUMNS = ("obs", "choice", "reward", "terminated", "over")

@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from rltrain.config.schema import Config
 from rltrain.core import EnvSpec, Problem
+from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build, component_name
 from rltrain.registry import find, names
@@ -59,6 +60,8 @@ def problems(config: Config) -> list[Problem]:
     found = environment_problems(config)
     if found:
         return found
+    if config.env.vectorization == "compiled" and (reason := obstacle(config.env)) is not None:
+        return [Problem("env.vectorization", f"{reason}: use auto or sync")]
     envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
     spec = describe(config.env, envs)
     envs.close()

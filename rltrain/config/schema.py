@@ -16,8 +16,12 @@ class EnvSettings(Settings):
     """A registered Gymnasium id, such as CartPole-v1."""
     num_envs: int = Field(default=1, ge=1, le=100_000)
     """Environments that step together."""
-    vectorization: Literal["sync", "async"] = "sync"
-    """sync: one after the other in this process; async: a worker process each, for heavy environments."""
+    vectorization: Literal["auto", "compiled", "sync", "async"] = "auto"
+    """sync: one after the other in this process; async: a worker process each, for heavy environments.
+
+    compiled: all at once, for Gymnasium's classic control tasks without kwargs and wrappers of single environments,
+    with the same numbers; auto takes it where it can, else sync.
+    """
     worker_timeout: float = Field(default=60.0, gt=0, le=86_400)
     """async: seconds after which a worker that does not answer is killed and replaced."""
     worker_restarts: int = Field(default=3, ge=0)

@@ -18,35 +18,16 @@ from gymnasium.vector.utils import batch_space
 
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, State
-from rltrain.envs.classic import acrobot, cartpole, mountain_car, mountain_car_continuous, pendulum
 from rltrain.envs.classic.task import Task
-from rltrain.jit import available, compiled, entry_point
-from rltrain.registry import find
+from rltrain.envs.classic.tasks import TASKS
+from rltrain.envs.episode import FOREIGN
+from rltrain.jit import compiled, entry_point
 
-TASKS = {
-    part.TASK.entry_point: part.TASK for part in (acrobot, cartpole, mountain_car, mountain_car_continuous, pendulum)
-}
 AHEAD = 64
 """First states that are drawn at once for an environment: one call of its generator takes longer than many steps."""
 MAX_AHEAD = 65_536
 """Of all environments together."""
 FLOAT, BOOL = np.dtype(np.float32), np.dtype(np.bool_)
-FOREIGN = "its snapshot was written by another kind of environment (env.vectorization)"
-"""Why an open episode cannot be gone on with."""
-
-
-def obstacle(settings: EnvSettings) -> str | None:
-    """Why these environments cannot be stepped by compiled code; None if they can."""
-    spec = gym.spec(settings.id)
-    if spec.entry_point not in TASKS or spec.kwargs or spec.additional_wrappers:
-        return f"{settings.id} has no compiled version"
-    if settings.kwargs:
-        return "a compiled environment takes no env.kwargs"
-    for wrapper in settings.wrappers:
-        component = find("wrappers", wrapper.name)(wrapper)  # type: ignore[attr-defined]
-        if component.level == "env":
-            return f"the wrapper {wrapper.name} needs single environments"  # type: ignore[attr-defined]
-    return None if available() else "numba is not installed"
 
 
 def readable_step(task: Task) -> Callable[..., int]:

@@ -17,6 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrap
 
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, EnvSpec, State
+from rltrain.envs.classic.tasks import obstacle
+from rltrain.envs.compiled import CompiledVectorEnv
 from rltrain.envs.episode import Episode, RawReturn
 from rltrain.envs.model import read_model
 from rltrain.envs.single import SingleEnv
@@ -69,7 +71,9 @@ def make_vector(
     count = num_envs or settings.num_envs
     makers = [partial(make_env, settings, index, render_mode) for index in range(count)]
     envs: VectorEnv
-    if settings.vectorization == "async" and render_mode is None:  # a window belongs to this process
+    if render_mode is None and _compiles(settings):
+        envs = CompiledVectorEnv(settings, count)
+    elif settings.vectorization == "async" and render_mode is None:  # a window belongs to this process
         envs = SupervisedVectorEnv(makers, timeout=settings.worker_timeout, restarts=settings.worker_restarts)
     elif count == 1 and SingleEnv.fits(first := makers[0]()):
         envs = SingleEnv(lambda: first)
@@ -82,6 +86,16 @@ def make_vector(
             wrapped.training = training
             envs = wrapped
     return envs
+
+
+def _compiles(settings: EnvSettings) -> bool:
+    """Whether to step by compiled code. Raises ValueError where that is asked for and there is none."""
+    if settings.vectorization not in ("auto", "compiled"):
+        return False
+    reason = obstacle(settings)
+    if reason is not None and settings.vectorization == "compiled":
+        raise ValueError(f"env.vectorization: {reason}")
+    return reason is None
 
 
 def begin(envs: VectorEnv, seeds: list[int]) -> tuple[Any, dict[str, Any]]:

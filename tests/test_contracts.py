@@ -18,7 +18,14 @@ from rltrain.registry import UnknownComponent, find, names, settings_class
 AGENTS, EXPLORATIONS = names("agents"), names("explorations")
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 ENVS = ["CartPole-v1", "FrozenLake-v1"]
-SHORT = {"learning_starts": 10, "buffer_size": 500, "batch_size": 8}
+SHORT = {
+    "learning_starts": 10,
+    "buffer_size": 500,
+    "batch_size": 8,
+    "n_steps": 24,
+    "n_epochs": 2,
+    "episodes_per_update": 2,
+}
 BINS = {"name": "discretize", "bins": 4, "low": [-2.4, -3, -0.21, -3], "high": [2.4, 3, 0.21, 3]}
 
 
@@ -68,7 +75,7 @@ def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent):
     gym.register("Unrepeatable-v0", Unrepeatable)
     try:
         known = settings_class("agents", agent).model_fields
-        extra = {"n_step": 4} if "n_step" in known else {}
+        extra = {key: value for key, value in {"n_step": 4, "discount_weighting": True}.items() if key in known}
         made = config(agent, "FrozenLake-v1").model_dump(by_alias=True, serialize_as_any=True, mode="json")
         made["env"] = {"id": "Unrepeatable-v0", "max_episode_steps": 10}
         made["agent"] |= extra
@@ -78,11 +85,14 @@ def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent):
         with pytest.warns(UserWarning, match="begins anew"):
             second.loop.load_state_dict(first.loop.state_dict())
         after, before = second.agent.state_dict(), fresh.agent.state_dict()
-        for name in ("pending", "waiting", "alive", "trace", "length", "first", "windows"):
+        for name in ("pending", "waiting", "alive", "trace", "length", "first", "windows", "open", "next_weight"):
             for part in (after, after.get("memory", {}), after.get("replay", {})):
                 if name in part:
                     other = next(p for p in (before, before.get("memory", {}), before.get("replay", {})) if name in p)
                     assert canonical({"x": part[name]}) == canonical({"x": other[name]}), name
+        if after.get("rollout", {}).get("steps"):  # these steps stay, as of an episode that was cut short
+            assert after["rollout"]["over"][:, 0].tolist() == [False] * 5 + [True]
+            assert [(cut["t"], cut["n"]) for cut in after["rollout"]["cut"]] == [(5, 0)]
         second.loop.advance(30)
     finally:
         del gym.registry["Unrepeatable-v0"]

@@ -106,6 +106,17 @@ class Schedule(Protocol):
     def __call__(self, step: int) -> float: ...
 
 
+class CompilableNetwork(Protocol):
+    """What is known of an agent's network above the agent; `networks.py` has the rest."""
+
+    compile: bool
+    """Whether its update is compiled by torch."""
+
+    @property
+    def device(self) -> str | None:
+        """Where torch keeps it; None where it is NumPy."""
+
+
 class Agent(Protocol):
     """An action-selection mechanism and an update rule; owns its memory, never sees the environment.
 
@@ -113,6 +124,10 @@ class Agent(Protocol):
     attributes `Config` (its settings), `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the
     fields of `ActionValues` beside `mean` that it fills in.
     """
+
+    @property
+    def networks(self) -> Sequence[CompilableNetwork]:
+        """The networks whose update may be compiled; none for a table."""
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Choose actions (N, *action_shape) for `obs` (N, *obs_shape). No side effect without exploring."""

@@ -36,6 +36,8 @@ CONFIRM_EPISODES = 100
 """Fresh episodes on which `train.stop.return` is decided."""
 MIN_COMPILED_STEPS = 20_000
 """Shorter runs are over before a compiled loop has been loaded."""
+MIN_COMPILED_GRADIENT_STEPS = 100_000
+"""Fewer gradient steps through torch are over before compiling them has paid for itself."""
 MAX_EVAL_ENVS = 128
 """Evaluation episodes that run at once."""
 
@@ -94,6 +96,8 @@ def _compiled(
     config: Config, spec: EnvSpec, loop: EnvironmentLoop, agent: Agent, bonuses: list[Any]
 ) -> tuple[Loop | None, str | None]:
     """The compiled loop where there is one and it is wanted; else what to say of its absence."""
+    if agent.networks:
+        return None, _compile_networks(config, agent)
     wanted, tabular = config.train.compile, isinstance(agent, TabularAgent)
     short = config.train.total_steps < MIN_COMPILED_STEPS
     if wanted == "off" or (wanted == "auto" and (short or not tabular)):
@@ -104,6 +108,21 @@ def _compiled(
     if wanted == "on":
         return None, f"there is no compiled loop for this run: {found}"
     return None, f"{found}: the readable loop runs, some hundred times slower"
+
+
+def _compile_networks(config: Config, agent: Agent) -> str | None:
+    """Have torch compile the update where it is wanted; returns what to say of it."""
+    wanted = config.train.compile
+    through_torch = [network for network in agent.networks if network.device is not None]
+    if not through_torch:
+        return "the network runs in NumPy, where nothing is compiled: leave this out" if wanted == "on" else None
+    settings: Any = config.agent
+    steps = settings.gradient_steps_of(config.train.total_steps, config.env.num_envs)
+    if wanted == "off" or (wanted == "auto" and steps < MIN_COMPILED_GRADIENT_STEPS):
+        return None
+    for network in through_torch:
+        network.compile = True
+    return None if wanted == "on" else f"about {steps:,} gradient steps: torch compiles them first, for up to a minute"
 
 
 class Evaluator:

@@ -73,7 +73,7 @@ class ModuleNetwork:
         self._parts = {name: part.detach() for name, part in module.named_parameters()}  # the same memory
         self._compiled: dict[OutputGradient, Any] = {}
         self.compile = False
-        """Whether `learn` compiles what it is given; takes some ten seconds, then halves the time of an update."""
+        """Whether `learn` compiles what it is given: some ten seconds to a minute, then about half the time a step."""
 
     def _learn(self, gradient_at: OutputGradient) -> Any:
         """The function (parameters, inputs, *arguments) -> (gradients, parts): tensors only, no branch on a value."""

@@ -99,6 +99,8 @@ class Network(Protocol):
 
     parameters: Tensor  # (P,) float32
     gradient: Tensor  # (P,) float32
+    compile: bool
+    """Whether `learn` is compiled by torch; nothing to a network in NumPy."""
 
     @property
     def device(self) -> str | None:
@@ -117,7 +119,7 @@ class Network(Protocol):
 class FusedMLP:
     """A multi-layer perceptron in NumPy whose passes write into memory made once."""
 
-    device = None
+    device, compile = None, False
 
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
@@ -198,7 +200,7 @@ class FusedMLP:
 class FusedBranches:
     """Perceptrons over the same input, with their outputs side by side and their parameters one after the other."""
 
-    device = None
+    device, compile = None, False
 
     def __init__(self, plans: Sequence[Blueprint]) -> None:
         counts = [plan.parameters for plan in plans]

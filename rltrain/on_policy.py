@@ -63,6 +63,10 @@ class OnPolicySettings(Settings):
             raise ValueError("hidden_sizes must all be at least 1")
         return self
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes."""
+        raise NotImplementedError
+
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment."""
         if problem := vector_problem(config.agent.name, spec):
@@ -126,6 +130,11 @@ class OnPolicyAgent:
             return build([blueprint((*inner, 1 + heads), gain=gain, free=free, **own)], device)
         critics = [blueprint((*inner, 1), **own)] if self.has_value else []
         return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, free=free, **own)], device)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The network that learns."""
+        return (self.network,)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N, *action_shape) for observations (N, *obs_shape): drawn, or the most probable."""

@@ -123,6 +123,7 @@ class TabularAgent:
     Config: ClassVar[type[TabularSettings]]
     explores_with = "selector"
     offers = ("visits",)
+    networks = ()
     learn: ClassVar[Callable[..., None]]
     """The rule: `learn(memory, constants, step, policy, rng)`."""
     draws_next = False

@@ -37,6 +37,10 @@ class A2CSettings(OnPolicySettings):
     """Weight of the value's loss."""
     optimizer: OptimizerName = "rmsprop"
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes."""
+        return total_steps // (self.n_steps * num_envs)
+
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment or the run's length."""
         yield from super().problems(config, spec)

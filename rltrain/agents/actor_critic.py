@@ -34,6 +34,10 @@ class ActorCriticSettings(OnPolicySettings):
     discount_weighting: bool = False
     """Weigh the actor's step t of an episode by gamma**t, as the policy gradient theorem asks; most leave it out."""
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes."""
+        return total_steps // num_envs
+
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, or each other."""
         yield from super().problems(config, spec)

@@ -101,6 +101,12 @@ class DQNSettings(Settings):
             yield Problem("agent.buffer_size", problem)
 
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes."""
+        blocks = max(total_steps - self.learning_starts, 0) // max(self.train_freq, num_envs)
+        return blocks * (max(self.train_freq, num_envs) if self.gradient_steps == -1 else self.gradient_steps)
+
+
 class DQN:
     """Off-policy value learning for discrete actions from replayed experience."""
 
@@ -137,6 +143,11 @@ class DQN:
     def _network(self, outputs: int, rng: np.random.Generator, device: str) -> Network:
         sizes = (self._encode.size, *self._config.hidden_sizes, outputs)
         return build([blueprint(sizes, self._config.activation, rng)], device)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The network that learns."""
+        return (self.q_network,)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain import policy_losses as losses
@@ -60,6 +61,11 @@ class PPOSettings(OnPolicySettings):
                 raise ValueError(f"{name} must not be negative")
         return self
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes."""
+        rollout = self.n_steps * num_envs
+        return total_steps // rollout * self.n_epochs * -(-rollout // self.batch_size)
+
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment or the run's length."""
         yield from super().problems(config, spec)
@@ -86,8 +92,11 @@ class PPO(RolloutAgent):
         config, device = self._config, self.network.device
         batch = self._collected(config.gamma, config.gae_lambda)
         count = len(batch.advantage)
-        learning_rate, clip = config.learning_rate(self._steps), config.clip_range(self._steps)
-        clip_vf = None if config.clip_range_vf is None else config.clip_range_vf(self._steps)
+        learning_rate = config.learning_rate(self._steps)
+        clip, clip_vf = (
+            None if schedule is None else to_device(np.array(schedule(self._steps), np.float32), device)
+            for schedule in (config.clip_range, config.clip_range_vf)
+        )
         for _ in range(config.n_epochs):
             shuffled = batch.take(to_device(self._rng.permutation(count), device))
             for at in range(0, count, config.batch_size):
@@ -106,8 +115,8 @@ class PPO(RolloutAgent):
         target: Tensor,
         old_log_prob: Tensor,
         old_value: Tensor,
-        clip: float,
-        clip_vf: float | None,
+        clip: Tensor,
+        clip_vf: Tensor | None,
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log rho, values and entropies (B,)."""
         config, value = self._config, outputs[:, 0]
@@ -119,7 +128,7 @@ class PPO(RolloutAgent):
         grad = output_gradient(d_value, pull(d_log_prob, -config.ent_coef / len(value)))
         return grad, (log_prob - old_log_prob, value, entropy)
 
-    def _metrics(self, batch: Any, rest: Any, learnt: Any, clip: float, clip_vf: float | None) -> Metrics:
+    def _metrics(self, batch: Any, rest: Any, learnt: Any, clip: Tensor, clip_vf: Tensor | None) -> Metrics:
         """Of the last minibatch, but the explained variance of the whole rollout."""
         _, advantage, target, old_log_prob, old_value = rest
         log_ratio, value, entropy = learnt

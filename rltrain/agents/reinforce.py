@@ -46,6 +46,11 @@ class ReinforceSettings(OnPolicySettings):
     """Greatest norm of the whole gradient; null for no clipping."""
 
 
+    def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
+        """About how many gradient steps a run takes; episodes are reckoned at 100 steps."""
+        return total_steps // (100 * self.episodes_per_update)
+
+
 class Episode:
     """What happened in one episode so far, a list for each column."""
 

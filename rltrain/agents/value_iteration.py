@@ -47,6 +47,7 @@ class ValueIteration:
 
     Config = PlannerSettings
     explores_with = None
+    networks = ()
     offers = ()
 
     def __init__(

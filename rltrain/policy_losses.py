@@ -36,7 +36,8 @@ def clipped_surrogate_gradient(
     xp = namespace(log_prob)
     ratio = xp.exp(log_prob - old_log_prob)
     inside = xp.where(advantage > 0, ratio <= 1 + clip, ratio >= 1 - clip)
-    return ratio * advantage * inside * (-1 / len(ratio)), ratio
+    moves = xp.where(inside, ratio * advantage, 0.0)  # not a product: the ratio may be infinite
+    return moves * (-1 / len(ratio)), ratio
 
 
 def value_loss(value: Tensor, target: Tensor, old_value: Tensor, clip: Tensor | None) -> Tensor:

@@ -198,7 +198,7 @@ def test_a_lost_episode_is_counted_and_has_no_return(tmp_path):
     assert entries[0]["rollout/lost_episodes"] == 1
     again = LogProgress(50, None, None)
     again.load_state_dict(log.state_dict())
-    assert again.state_dict() == log.state_dict()
+    assert again.state_dict()["lost"] == 1
 
 
 def test_a_worker_killed_before_a_checkpoint_leaves_a_checkpoint_that_resumes():
@@ -233,6 +233,20 @@ def test_a_worker_lost_while_its_episode_is_restored_begins_another(tmp_path):
     assert (current[[0, 2]] == obs[[0, 2]]).all()
     assert current[1, 1] == 0
     other.close()
+
+
+def test_an_episode_may_take_longer_to_restore_than_a_step_may_take():
+    envs = vector()
+    begin(envs, SEEDS)
+    for _ in range(5):
+        obs = np.array(envs.step(np.zeros(3, int))[0])
+    state = snapshot(envs)
+    envs.close()
+    slow = vector(seconds=0.15)  # five steps of that are more than TIMEOUT
+    current, lost = restore(slow, state, obs, seeds=SEEDS)
+    assert lost == []
+    assert (current == obs).all()
+    slow.close()
 
 
 def test_an_evaluation_plays_a_lost_episode_again_on_its_seed(tmp_path, monkeypatch):
@@ -273,6 +287,26 @@ def test_when_no_worker_may_be_replaced_the_next_reset_says_so():
     assert WorkerFault.exit_code == 65
     states = snapshot(envs)["episodes"]  # the run can still be saved
     assert len({state["seed"] for state in states} | set(SEEDS)) == 5
+    envs.close()
+
+
+def test_episodes_that_began_unseen_when_a_run_ended_begin_anew():
+    envs = vector(how="exit", at=0, victim=12, restarts=0)
+    with pytest.raises(WorkerFault, match=r"environment 1: .*ended with exit code 3 after 0 steps"):
+        begin(envs, SEEDS)
+    assert ["lost" in state for state in snapshot(envs)["episodes"]] == [True, True, True]
+    envs.close()
+
+
+def test_signals_are_left_to_the_parent():
+    envs = vector()
+    begin(envs, SEEDS)
+    for pid in envs.pids:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+        assert os.getpgid(pid) == pid  # what is sent to the parent's group does not come here
+    *_, info = envs.step(np.zeros(3, int))
+    assert "lost" not in info
     envs.close()
 
 

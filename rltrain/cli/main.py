@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # small networks are slower on several threads
@@ -48,6 +49,7 @@ app.command("schema")(schema.schema)
 
 def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and an exit code, never a traceback."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except Exception as error:

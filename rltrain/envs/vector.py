@@ -162,7 +162,7 @@ def restore(envs: VectorEnv, state: State, obs: Array, *, seeds: list[int]) -> t
 
     An episode that cannot be repeated is begun anew, with a warning that names the environment.
     """
-    if isinstance(base := envs.unwrapped, SupervisedVectorEnv):
+    if isinstance(base := envs.unwrapped, SupervisedVectorEnv) and "workers" in state:  # else another kind saved it
         base.load_state_dict(state["workers"])
     begin(envs, seeds)
     results = call(envs, "restore", state["episodes"])

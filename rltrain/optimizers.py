@@ -48,7 +48,7 @@ class _Flat:
         self._moments = {name: namespace(parameters).zeros_like(parameters) for name in self.moments}
         self._scratch = namespace(parameters).zeros_like(parameters)
         self._steps = 0
-        block = BLOCK if isinstance(parameters, np.ndarray) else len(parameters)
+        block = BLOCK if isinstance(parameters, np.ndarray) else max(1, len(parameters))  # there may be none
         self._blocks = [slice(at, at + block) for at in range(0, len(parameters), block)]
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
@@ -158,13 +158,19 @@ def clip_gradient(gradient: Tensor, max_norm: float | None) -> float:
     return norm
 
 
-def descend(optimizer: Optimizer, gradient: Tensor, learning_rate: float, max_norm: float | None, at: int) -> float:
-    """Clip the gradient and move; returns its norm before. Raises Diverged where it is not finite.
+def finite_gradient(gradient: Tensor, max_norm: float | None, at: int) -> float:
+    """Clip the gradient; returns its norm before. Raises Diverged where that is not finite.
 
     `at` is the environment step, for the message.
     """
     norm = clip_gradient(gradient, max_norm)
     if not math.isfinite(norm):
         raise Diverged(f"the gradient is not finite at step {at:,}: lower agent.learning_rate")
+    return norm
+
+
+def descend(optimizer: Optimizer, gradient: Tensor, learning_rate: float, max_norm: float | None, at: int) -> float:
+    """Clip the gradient and move; returns its norm before. Raises Diverged where that is not finite."""
+    norm = finite_gradient(gradient, max_norm, at)
     optimizer.step(gradient, learning_rate)
     return norm

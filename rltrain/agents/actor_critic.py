@@ -20,7 +20,7 @@ from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.on_policy import OnPolicySettings, RolloutAgent, output_gradient
-from rltrain.optimizers import clip_gradient, descend, make_optimizer
+from rltrain.optimizers import finite_gradient, make_optimizer
 from rltrain.schedules import Constant, ScheduleSetting
 
 
@@ -88,10 +88,10 @@ class ActorCritic(RolloutAgent):
         weighted = delta * to_device(self._weight, self.network.device)
         value, entropy = self.network.learn(self._output_gradient, obs, choice, weighted, target)
         gradient, rate = self.network.gradient, config.learning_rate(steps)
-        clip_gradient(gradient, config.max_grad_norm)
-        descend(self.optimizer, gradient[self._actor], rate, None, steps)
+        finite_gradient(gradient, config.max_grad_norm, steps)
+        self.optimizer.step(gradient[self._actor], rate)
         if config.critic_learning_rate is not None:
-            descend(self.critic_optimizer, gradient[self._critic], config.critic_learning_rate(steps), None, steps)
+            self.critic_optimizer.step(gradient[self._critic], config.critic_learning_rate(steps))
         return {
             "train/td_error": lambda: abs(delta),
             "train/value_loss": lambda: losses.value_loss(value, target, value, None),

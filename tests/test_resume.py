@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends exactly as one that never was."""
 
+import functools
 import json
 import os
 import random
@@ -139,9 +140,6 @@ def test_a_signal_saves_a_checkpoint_and_exits_with_its_code(small_config, tmp_p
         assert_equal_outcomes(folder, reference)
 
 
-SAVE_BOUNDARIES = ["mkdir", "write", "fsync", "replace", "prune"]
-
-
 @pytest.mark.parametrize("boundary", range(6))
 def test_killed_inside_a_save_the_previous_checkpoint_is_used(small_config, tmp_path, reference, boundary):
     """The process dies at the n-th system call of its second save."""
@@ -242,7 +240,15 @@ def test_two_processes_never_write_to_one_run(small_config, tmp_path):
     third.communicate(timeout=60)
 
 
-TABULAR = """
+SHORT = """
+train: {total_steps: 20_000, log_every: 500}
+eval: {every: 4_000, episodes: 3}
+checkpoint: {every: 1_100, keep_last: 3, keep_best: 1}
+seed: 3
+device: cpu
+"""
+RUNS = {
+    "the compiled loop": """
 env: {id: FrozenLake-v1}
 agent: {name: sarsa_lambda, learning_rate: 0.05}
 exploration: {name: boltzmann, temperature: {schedule: exponential, start: 1.0, end: 0.01, steps: 900_000}}
@@ -251,24 +257,39 @@ train: {total_steps: 3_000_000, log_every: 10_000, compile: "on"}
 eval: {every: 200_000, episodes: 20}
 checkpoint: {every: 70_000, keep_last: 3, keep_best: 1}
 seed: 3
+""",
+    "ppo": """
+env: {id: CartPole-v1, num_envs: 4, wrappers: [{name: normalize_observation}, {name: normalize_reward}]}
+agent: {name: ppo, hidden_sizes: [16, 16], n_steps: 32, batch_size: 48, n_epochs: 3, clip_range_vf: 0.2,
+        learning_rate: {schedule: linear, start: 3e-3, end: 0, steps: 20_000}}
 """
+    + SHORT,
+    "a2c": """
+env: {id: Pendulum-v1, num_envs: 4, wrappers: [{name: normalize_observation}, {name: normalize_reward}]}
+agent: {name: a2c, hidden_sizes: [16, 16], n_steps: 7, gae_lambda: 0.9, state_dependent_std: true, ent_coef: 0.01}
+"""
+    + SHORT,
+}
 
 
 @pytest.fixture(scope="module")
-def tabular_reference(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("tabular"), TABULAR)
+def uninterrupted(tmp_path_factory):
+    """Path of a configuration in RUNS, and what an uninterrupted run of it comes to; each is run once."""
+    return functools.cache(lambda name: finished(tmp_path_factory.mktemp("uninterrupted"), RUNS[name]))
 
 
-def test_the_compiled_loop_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path, tabular_reference):
-    path, reference = tabular_reference
+@pytest.mark.parametrize("name", RUNS)
+def test_other_runs_killed_at_random_moments_end_as_if_never_interrupted(name, tmp_path, uninterrupted):
+    path, reference = uninterrupted(name)
     random.seed(4)
-    assert kill_and_resume(path, tmp_path / "run", 3, lambda: random.uniform(0, 0.4)) >= 1
+    assert kill_and_resume(path, tmp_path / "run", 2, lambda: random.uniform(0, 0.4)) >= 1
     assert_equal_outcomes(tmp_path / "run", reference)
 
 
 @pytest.mark.slow
-def test_twenty_kills_of_the_compiled_loop_end_as_if_never_interrupted(tmp_path, tabular_reference):
-    path, reference = tabular_reference
+@pytest.mark.parametrize("name", RUNS)
+def test_twenty_kills_of_other_runs_end_as_if_never_interrupted(name, tmp_path, uninterrupted):
+    path, reference = uninterrupted(name)
     random.seed(5)
     total = 0
     for attempt in range(20):

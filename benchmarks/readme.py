@@ -6,7 +6,10 @@ import json
 import re
 from pathlib import Path
 
+from rltrain.config.load import load
+
 HERE = Path(__file__).parent
+AGENTS = ("reinforce", "actor_critic", "a2c", "ppo")
 README = HERE.parent / "README.md"
 
 
@@ -21,6 +24,59 @@ def learning() -> str:
         "best checkpoint of each seed |\n|---|---|---|---|---|\n"
         f"| {data['iqm']:.1f} | {low:.1f} to {high:.1f} | {data['seeds_at_the_bar']} | {finals} | {bests} |"
     )
+
+
+def policy() -> str:
+    """Every configuration of a policy gradient, beside what rl_zoo3 publishes of one run (benchmark.md)."""
+    zoo = {
+        ("ppo", "CartPole-v1"): "500.0 at 100,000",
+        ("a2c", "CartPole-v1"): "500.0 at 500,000",
+        ("ppo", "Acrobot-v1"): "-73.5 at 1,000,000",
+        ("a2c", "Acrobot-v1"): "-83.4 at 500,000",
+        ("ppo", "MountainCar-v0"): "-110.4 at 1,000,000",
+        ("a2c", "MountainCar-v0"): "-111.3 at 1,000,000",
+        ("ppo", "Pendulum-v1"): "-172.2 at 100,000",
+        ("a2c", "Pendulum-v1"): "-163.0 at 1,000,000",
+        ("ppo", "MountainCarContinuous-v0"): "88.3 at 20,000",
+        ("a2c", "MountainCarContinuous-v0"): "91.2 at 100,000",
+        ("ppo", "LunarLander-v3"): "242.1 at 1,000,000 (-v2)",
+        ("ppo", "LunarLanderContinuous-v3"): "270.9 at 1,000,000 (-v2)",
+    }
+    rows = []
+    for path in (HERE / "results").glob("*.json"):
+        agent = next((name for name in AGENTS if path.stem.startswith(name + "_")), None)
+        config = HERE.parent / "configs" / path.name.replace(".json", ".yaml")
+        if agent is None or not config.exists():
+            continue
+        data, settings = json.loads(path.read_text()), load(config).config
+        low, high = data["iqm_ci95"]
+        count = f"{data['seeds_at_the_bar']} of {len(data['rows'])} at {data['bar']:g}"
+        result = f"{data['iqm']:.1f} [{low:.1f}, {high:.1f}]"
+        steps = f"{settings.train.total_steps:,}"
+        rows.append((settings.env.id, agent, steps, result, count, zoo.get((agent, settings.env.id), "")))
+    head = "| environment | agent | steps | IQM over seeds, 95 % interval | seeds at the bar | rl_zoo3, one run |"
+    return head + "\n|---|---|---|---|---|---|\n" + "\n".join(f"| {' | '.join(row)} |" for row in sorted(rows))
+
+
+def policy_speed() -> str:
+    """PPO and A2C against Stable-Baselines3, and the time to a proven CartPole."""
+    data = json.loads((HERE / "results" / "policy_gradient.json").read_text())
+    rows = {}
+    for agent in ("ppo", "a2c"):
+        for part, what in (("whole_run", "100,000 steps, process start to exit"), ("collection", "collection alone")):
+            measured = data[f"{part}_{agent}"]
+            ratios = [row["ratio"] for row in measured["pairs"]]
+            rows[f"{agent.upper()}, published settings, {what}"] = (
+                f"{measured['median_ratio']:.1f} times as fast as Stable-Baselines3 "
+                f"({min(ratios):.1f} to {max(ratios):.1f}, {len(ratios)} pairs)"
+            )
+    proven = data["proven_cartpole"]
+    ratios = [row["ratio"] for row in proven["seeds"]]
+    rows["process start to a proven CartPole and exit, `configs/ppo_cartpole_fast.yaml`"] = (
+        f"{proven['median_ratio']:.2f} times `import torch` ({min(ratios):.2f} to {max(ratios):.2f}); "
+        f"{proven['solved']} of {len(ratios)} seeds, median {proven['median_steps']:,.0f} steps"
+    )
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
 def speed() -> str:
@@ -83,7 +139,14 @@ def tabular_speed() -> str:
 def main() -> None:
     """Rewrite what stands between each marker and the next blank line after its table."""
     text = README.read_text()
-    tables = {"learning": learning(), "speed": speed(), "tabular": tabular(), "tabular speed": tabular_speed()}
+    tables = {
+        "learning": learning(),
+        "policy": policy(),
+        "speed": speed(),
+        "policy speed": policy_speed(),
+        "tabular": tabular(),
+        "tabular speed": tabular_speed(),
+    }
     for name, table in tables.items():
         text = re.sub(rf"<!-- {name} -->\n(\n(\|.*\n)+)?", lambda _, n=name, t=table: f"<!-- {n} -->\n\n{t}\n", text)
     README.write_text(text)

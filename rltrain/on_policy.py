@@ -238,6 +238,15 @@ class RolloutAgent(OnPolicyAgent):
         self.rollout.load_state_dict(state["rollout"])
 
 
+def never_full(rollout: int, config: Any) -> Iterator[Problem]:
+    """What is wrong where a run is shorter than one rollout."""
+    if rollout > config.train.total_steps:
+        yield Problem(
+            "agent.n_steps",
+            f"a rollout of {rollout:,} steps is never full in {config.train.total_steps:,} total steps",
+        )
+
+
 def output_gradient(d_value: Tensor, d_policy: Tensor) -> Tensor:
     """Gradient at all outputs (B, O), from those at the value (B,) and at the policy's outputs (B, O - 1)."""
     return namespace(d_value).concatenate((d_value[:, None], d_policy), 1)

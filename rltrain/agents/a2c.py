@@ -20,7 +20,7 @@ from pydantic import Field
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, output_gradient
+from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
 from rltrain.optimizers import OptimizerName, descend
 
 
@@ -44,12 +44,7 @@ class A2CSettings(OnPolicySettings):
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment or the run's length."""
         yield from super().problems(config, spec)
-        rollout = self.n_steps * spec.num_envs
-        if rollout > config.train.total_steps:
-            yield Problem(
-                "agent.n_steps",
-                f"a rollout of {rollout:,} steps is never full in {config.train.total_steps:,} total steps",
-            )
+        yield from never_full(self.n_steps * spec.num_envs, config)
 
 
 class A2C(RolloutAgent):

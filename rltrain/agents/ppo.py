@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, namespace, to_device
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, output_gradient
+from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
 from rltrain.optimizers import descend
 from rltrain.schedules import Constant, ScheduleSetting
 
@@ -76,11 +76,7 @@ class PPOSettings(OnPolicySettings):
                 f"{self.batch_size:,} is more than a rollout has: {self.n_steps:,} steps of {spec.num_envs} "
                 f"environments are {rollout:,}",
             )
-        if rollout > config.train.total_steps:
-            yield Problem(
-                "agent.n_steps",
-                f"a rollout of {rollout:,} steps is never full in {config.train.total_steps:,} total steps",
-            )
+        yield from never_full(rollout, config)
 
 
 class PPO(RolloutAgent):

@@ -126,9 +126,11 @@ def test_ppo_stops_early_beyond_the_target_divergence_and_goes_on_with_the_next_
     own = {"n_steps": 8, "batch_size": 8, "n_epochs": 5, "learning_rate": 0.1}
     for target, steps in ((1e-4, [1, 2]), (None, [5, 10]), (100.0, [5, 10])):
         learnt = agent("ppo", target_kl=target, **own)
-        paid = lambda obs, action: float(action == 1)  # noqa: E731
+        learn, passes = learnt.network.learn, []
+        learnt.network.learn = lambda *rest: passes.append(1) or learn(*rest)  # noqa: B023
         for expected in steps:
-            play(learnt, 8, reward=paid)
+            play(learnt, 8, reward=lambda obs, action: float(action == 1))
+            assert len(passes) == expected * (2 if target == 1e-4 else 1)
             assert learnt.optimizer.state_dict()["step"] == expected
             assert learnt.rollout.steps == 0
 

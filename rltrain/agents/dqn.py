@@ -100,7 +100,6 @@ class DQNSettings(Settings):
         if problem := memory_problem(self.buffer_size, spec):
             yield Problem("agent.buffer_size", problem)
 
-
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
         blocks = max(total_steps - self.learning_starts, 0) // max(self.train_freq, num_envs)

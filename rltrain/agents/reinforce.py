@@ -45,7 +45,6 @@ class ReinforceSettings(OnPolicySettings):
     max_grad_norm: float | None = Field(default=None, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
 
-
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes; episodes are reckoned at 100 steps."""
         return total_steps // (100 * self.episodes_per_update)

@@ -1,5 +1,7 @@
 """Learning on several seeds: slow, so that they run by `make test-slow`."""
 
+import json
+
 import pytest
 from conftest import ROOT
 
@@ -9,20 +11,50 @@ from rltrain.evaluation import interquartile_mean
 from rltrain.experiment import Evaluator, Run, build
 from rltrain.saved import SavedPolicy
 
+# interquartile mean over ten seeds, and how many of them reach 475 of 500, on 100 fresh episodes each
+CARTPOLE = {
+    "dqn": (475, 9),
+    "ppo": (475, 9),
+    "a2c": (475, 9),
+    "reinforce": (475, 9),
+    "actor_critic": (400, 5),  # learns from single steps, and fails on some seeds
+}
 
-@pytest.mark.slow
-def test_dqn_solves_cartpole_on_at_least_9_of_10_seeds(tmp_path):
+
+def greedy_returns(name, seeds, folder):
+    """Mean return of 100 fresh episodes of the last policy, for each seed."""
     returns = []
-    for seed in range(100, 110):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        run = Run(load(ROOT / "configs" / "dqn_cartpole.yaml", [f"seed={seed}"]).config, folder)
+    for seed in seeds:
+        own = folder / str(seed)
+        own.mkdir()
+        run = Run(load(ROOT / "configs" / f"{name}.yaml", [f"seed={seed}"]).config, own)
         run.train()
         run.close()
-        with SavedPolicy.open(find(folder / "checkpoints", "last")) as policy:
+        with SavedPolicy.open(find(own / "checkpoints", "last")) as policy:
             returns.append(policy.evaluate(100, 0)["return_mean"])
+    return returns
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("name", CARTPOLE)
+def test_cartpole_is_solved_on_as_many_seeds_as_its_bar_says(name, tmp_path):
+    mean, solved = CARTPOLE[name]
+    returns = greedy_returns(f"{name}_cartpole", range(100, 110), tmp_path)
+    assert interquartile_mean(returns) >= mean, returns
+    assert sum(value >= 475 for value in returns) >= solved, returns
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_fast_ppo_stops_early_with_a_solved_cartpole_on_at_least_9_of_10_seeds(tmp_path):
+    """It stops on 100 episodes of its own; the 100 here are others. The policy of the stop keeps 450 of 500."""
+    returns = greedy_returns("ppo_cartpole_fast", range(100, 110), tmp_path)
+    summaries = [json.loads((tmp_path / str(seed) / "summary.json").read_text()) for seed in range(100, 110)]
+    early = sum(summary["steps"] < 100_000 for summary in summaries)
+    assert early >= 9, summaries
     assert interquartile_mean(returns) >= 475, returns
-    assert sum(value >= 475 for value in returns) >= 9, returns
+    assert sum(value >= 450 for value in returns) >= 9, returns
 
 
 BARS = {"frozenlake_4x4": 0.01, "frozenlake_8x8": 0.02, "taxi": 0.05, "blackjack": 0.005}

@@ -145,9 +145,11 @@ def test_schedules_follow_environment_steps_whatever_the_number_of_environments(
         learnt = agent(name, envs=envs, learning_rate=falling, **own)
         update, reported = learnt.update, {}
         learnt.update = lambda: reported.update({learnt._steps: found}) if (found := update()) else found  # noqa: B023
+        step, applied = learnt.optimizer.step, {}
+        learnt.optimizer.step = lambda gradient, rate: applied.update({learnt._steps: rate}) or step(gradient, rate)  # noqa: B023
         play(learnt, 48 // envs, envs=envs, length=16 // envs)
         for at, expected in ((16, 0.75), (32, 0.5), (48, 0.25)):
-            assert reported[at]["train/learning_rate"] == expected
+            assert applied[at] == reported[at]["train/learning_rate"] == expected
             assert reported[at].get("train/clip_range", expected) == expected
         if name in ("a2c", "ppo"):
             assert list(reported) == [16, 32, 48]

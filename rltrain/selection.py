@@ -98,7 +98,7 @@ class RowSelector:
     levels: ClassVar[tuple[str, ...]] = ()
     """Settings that are schedules or plain numbers, in the order in which `choose` takes their values."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Fields of `ActionValues` beside `mean` without which it cannot work."""
+    """Fields of `ActionValues` beside `mean`, one of which it must have."""
     choose: ClassVar[Callable[..., int]]
     probabilities: ClassVar[Callable[..., None] | None] = None
 

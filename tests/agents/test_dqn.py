@@ -116,3 +116,32 @@ def test_the_learning_rate_follows_its_schedule_to_zero():
     before = dqn.q.network.parameters.copy()
     play(dqn, 5)
     assert np.array_equal(dqn.q.network.parameters, before)
+
+
+def test_an_ensemble_of_one_without_priors_is_the_plain_network_and_more_heads_learn_each_for_itself():
+    many = play(agent(heads=3, gamma=0.0), 300, reward=lambda obs, action: float(action == 1))
+    assert many.q.infer(np.zeros((2, 2), np.float32)).shape == (2, 3, 2)
+    np.testing.assert_allclose(many.q.infer(np.zeros((1, 2), np.float32))[0], [[0, 1]] * 3, atol=0.15)
+    fresh = agent(heads=3).q.infer(np.ones((1, 2), np.float32))[0]
+    assert np.abs(fresh[0] - fresh[1]).max() > 0.01
+
+
+def test_priors_stay_as_they_are_and_keep_heads_apart_where_nothing_was_learnt():
+    dqn = agent(heads=4, prior_scale=5.0, gamma=0.0)
+    before = dqn.q.prior.parameters.copy()
+    assert dqn.target.prior is dqn.q.prior
+    play(dqn, 400, reward=lambda obs, action: float(action == 1))
+    np.testing.assert_array_equal(dqn.q.prior.parameters, before)
+    seen, unseen = (
+        dqn.q.infer(obs.astype(np.float32))[0].std(axis=0).max() for obs in (np.zeros((1, 2)), np.full((1, 2), 4.0))
+    )
+    assert seen < 0.3 < unseen
+
+
+@pytest.mark.parametrize("settings", [{"heads": 3, "prior_scale": 2.0, "dueling": True}, {"heads": 2, "double": True}])
+def test_heads_and_priors_through_torch_learn_the_same(settings, monkeypatch):
+    fused = play(agent(**settings), 60)
+    monkeypatch.setattr("rltrain.q_functions.build", module_network)
+    module = play(agent(**settings), 60)
+    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=5e-5)

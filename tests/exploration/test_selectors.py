@@ -236,5 +236,6 @@ def test_thompson_takes_each_action_as_often_as_it_is_the_best():
 
 
 def test_the_selectors_that_need_visits_say_so():
-    assert Ucb.needs == Thompson.needs == ("visits",)
+    assert Ucb.needs == ("visits",)
+    assert Thompson.needs == ("visits", "samples")
     assert Boltzmann.needs == Greedy.needs == ()

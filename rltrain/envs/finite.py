@@ -5,7 +5,7 @@ Whoever has `P` can be valued exactly, drawn as a table, and run in the compiled
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,10 +17,10 @@ Outcomes = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 """state -> action -> (probability, next state, reward, terminated)"""
 
 
-class FiniteEnv(gym.Env[int, int]):
+class FiniteEnv(gym.Env[Any, Any]):
     """States and actions are numbers. One draw begins an episode, one draw takes a step."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata = {"render_modes": ["ansi"]}
 
     def __init__(self, table: Outcomes, start: Array, render_mode: str | None = None) -> None:
         """`start` (S,) is the distribution of the first state."""

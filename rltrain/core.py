@@ -59,6 +59,7 @@ class ActionValues(NamedTuple):
     std: Array | None = None  # (N, A) for posterior sampling
     samples: Array | None = None  # (K, N, A) ensemble heads
     visits: Array | None = None  # (N, A) for UCB
+    first: Array | None = None  # (N,) bool: an episode begins here
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ class CompilableNetwork(Protocol):
 class Agent(Protocol):
     """An action-selection mechanism and an update rule; owns its memory, never sees the environment.
 
-    Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class
-    attributes `Config` (its settings), `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the
-    fields of `ActionValues` beside `mean` that it fills in.
+    Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class attribute
+    `Config`, its settings. These say `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the fields of
+    `ActionValues` beside `mean` that the agent fills in.
     """
 
     @property
@@ -159,7 +160,7 @@ class Stateful(Protocol):
 
 
 class ActionSelector(Stateful, Protocol):
-    """Turns action values into actions. `needs` names the fields of `ActionValues` it cannot do without."""
+    """Turns action values into actions. `needs` names fields of `ActionValues`, one of which it must have."""
 
     def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array: ...
     def metrics(self, step: int) -> Metrics: ...

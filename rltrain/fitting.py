@@ -79,29 +79,30 @@ def _not_compiled(config: Config) -> Iterator[Problem]:
 
 def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
     agent_name = component_name(config.agent)
-    kind = find("agents", agent_name).explores_with
+    kind = config.agent.explores_with  # type: ignore[attr-defined]
     if kind is None and config.exploration is not None:
         yield Problem("exploration", f"{agent_name} takes no exploration: leave this block out")
     if kind == "selector" and config.exploration is None:
         yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: epsilon_greedy}}")
     if kind is not None and config.exploration is not None:
-        yield from _exploration_misfits(component_name(config.exploration), agent_name)
+        yield from _exploration_misfits(config, component_name(config.exploration), agent_name)
     parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
     for part in parts:
         if part is not None:
             yield from part.problems(config, spec)
 
 
-def _exploration_misfits(name: str, agent_name: str) -> Iterator[Problem]:
-    agent, exploration = find("agents", agent_name), find("explorations", name)
-    has, kind = exploration.kind, agent.explores_with
+def _exploration_misfits(config: Config, name: str, agent_name: str) -> Iterator[Problem]:
+    settings: Any = config.agent
+    exploration = find("explorations", name)
+    has, kind = exploration.kind, settings.explores_with
     if has != kind:
         yield Problem("exploration.name", f"'{name}' is a {has} and {agent_name} explores with a {kind}")
-    missing = [need for need in getattr(exploration, "needs", ()) if need not in getattr(agent, "offers", ())]
-    if missing:
+    needs = getattr(exploration, "needs", ())
+    if needs and not set(needs) & set(settings.offers):
         others = [other for other in names("explorations") if not getattr(find("explorations", other), "needs", ())]
         yield Problem(
             "exploration.name",
-            f"{name} needs the {' and '.join(missing)} of every action, which {agent_name} does not keep: "
+            f"{name} needs the {' or '.join(needs)} of every action, which {agent_name} does not keep: "
             f"use {' or '.join(others)}",
         )

@@ -7,7 +7,7 @@ Legend: T steps, N environments, B batch, O outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,6 +28,9 @@ POLICY_GAIN = 0.01
 
 class OnPolicySettings(Settings):
     """Settings that every policy-gradient agent has; steps are environment steps, summed over all environments."""
+
+    explores_with: ClassVar[None] = None
+    offers: ClassVar[tuple[str, ...]] = ()
 
     learning_rate: ScheduleSetting = Constant(value=7e-4)
     """A number, or a schedule of environment steps."""
@@ -93,8 +96,6 @@ class Batch(NamedTuple):
 class OnPolicyAgent:
     """Acts by sampling from its policy; learns from what it did since the last update, and forgets it."""
 
-    explores_with = None
-    offers = ()
     Config: type[OnPolicySettings]
 
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:

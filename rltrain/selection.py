@@ -14,6 +14,7 @@ import numpy as np
 
 from rltrain.compilable import compilable, inlined
 from rltrain.core import ActionValues, Array, Metrics, State
+from rltrain.schedules import Constant
 from rltrain.settings import Settings
 
 
@@ -25,6 +26,16 @@ def greatest(row: Any) -> Any:
         if row[action] > best:
             best = row[action]
     return best
+
+
+@inlined
+def least(row: Any) -> Any:
+    """The least value of a row (A,)."""
+    worst = row[0]
+    for action in range(1, len(row)):
+        if row[action] < worst:
+            worst = row[action]
+    return worst
 
 
 @inlined
@@ -85,14 +96,16 @@ class RowSelector:
 
     kind = "selector"
     levels: ClassVar[tuple[str, ...]] = ()
-    """Settings that are schedules, in the order in which `choose` takes their values."""
+    """Settings that are schedules or plain numbers, in the order in which `choose` takes their values."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Fields of `ActionValues` beside `mean` without which it cannot work."""
+    """Fields of `ActionValues` beside `mean`, one of which it must have."""
     choose: ClassVar[Callable[..., int]]
     probabilities: ClassVar[Callable[..., None] | None] = None
 
     def __init__(self, config: Settings) -> None:
-        self.schedules = [getattr(config, name) for name in self.levels]
+        settings = {name: getattr(config, name) for name in self.levels}
+        self._scheduled = [name for name, value in settings.items() if callable(value)]
+        self.schedules = [value if callable(value) else Constant(value=float(value)) for value in settings.values()]
 
     def levels_at(self, step: int) -> list[float]:
         """The values of the schedules at an environment step."""
@@ -109,7 +122,8 @@ class RowSelector:
 
     def metrics(self, step: int) -> Metrics:
         """The current value of every schedule."""
-        return {f"exploration/{name}": value for name, value in zip(self.levels, self.levels_at(step), strict=True)}
+        values = dict(zip(self.levels, self.levels_at(step), strict=True))
+        return {f"exploration/{name}": values[name] for name in self._scheduled}
 
     def state_dict(self) -> State:
         """No state: everything depends on the step and the values alone."""

@@ -34,6 +34,9 @@ MAX_ENTRIES = 100_000_000
 class TabularSettings(Settings):
     """Settings that every learning table has; steps are environment steps."""
 
+    explores_with: ClassVar[str] = "selector"
+    offers: ClassVar[tuple[str, ...]] = ("visits",)
+
     learning_rate: ScheduleSetting = Constant(value=0.1)
     """Step size alpha: a number, or a schedule of environment steps."""
     visit_power: float = Field(default=0.0, ge=0, le=1)
@@ -121,8 +124,6 @@ class TabularAgent:
     """Acts on a table of action values and learns by one rule, a step at a time."""
 
     Config: ClassVar[type[TabularSettings]]
-    explores_with = "selector"
-    offers = ("visits",)
     networks = ()
     learn: ClassVar[Callable[..., None]]
     """The rule: `learn(memory, constants, step, policy, rng)`."""

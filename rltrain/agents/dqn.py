@@ -17,7 +17,7 @@ layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -28,8 +28,9 @@ from rltrain.arrays import Tensor, resolve_device, to_device
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.losses import LossKind
-from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.networks import Activation, Network
 from rltrain.optimizers import Adam, descend
+from rltrain.q_functions import QFunction
 from rltrain.replay import ReplayBuffer, memory_problem
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
@@ -72,6 +73,17 @@ class DQNSettings(Settings):
     max_grad_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
     adam_eps: float = Field(default=1e-8, gt=0)
+    heads: int = Field(default=1, ge=1, le=100)
+    """Networks of an ensemble, each with its own weights and targets; `thompson` follows one of them per episode."""
+    prior_scale: float = Field(default=0.0, ge=0)
+    """Weight of a random network that never learns, added to each head: where nothing was learnt, heads differ."""
+
+    explores_with: ClassVar[str] = "selector"
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """What a selector may know beside the mean."""
+        return ("samples", "std") if self.heads > 1 else ()
 
     @model_validator(mode="after")
     def _consistent(self) -> DQNSettings:
@@ -110,8 +122,6 @@ class DQN:
     """Off-policy value learning for discrete actions from replayed experience."""
 
     Config = DQNSettings
-    explores_with = "selector"
-    offers = ()
 
     def __init__(
         self,
@@ -129,40 +139,53 @@ class DQN:
         assert isinstance(spec.action_space, gym.spaces.Discrete)
         actions = int(spec.action_space.n)
         self._first_action = int(spec.action_space.start)
-        self._head = _dueling_head(actions) if config.dueling else None
-        self.q_network = self._network(actions + config.dueling, init_rng, resolve_device(device))
-        self.target_network = self._network(actions + config.dueling, init_rng, resolve_device(device))
-        self.target_network.parameters[:] = self.q_network.parameters
-        self.optimizer = Adam(self.q_network.parameters, eps=config.adam_eps)
+        self.q, self.target = (self._q_function(actions, init_rng, resolve_device(device)) for _ in range(2))
+        self.target.twin(self.q)
+        self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
         self.replay = ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=replay_rng)
+        self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step of the last block of gradient steps
         self._synced_at = 0  # environment step of the last target update
 
-    def _network(self, outputs: int, rng: np.random.Generator, device: str) -> Network:
-        sizes = (self._encode.size, *self._config.hidden_sizes, outputs)
-        return build([blueprint(sizes, self._config.activation, rng)], device)
+    def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
+        config = self._config
+        return QFunction(
+            (self._encode.size, *config.hidden_sizes),
+            config.activation,
+            self._gradient,
+            actions=actions,
+            dueling=config.dueling,
+            heads=config.heads,
+            prior_scale=config.prior_scale,
+            rng=rng,
+            device=device,
+        )
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """The network that learns."""
-        return (self.q_network,)
+        return (self.q.network,)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""
-        q = self.values(obs)
+        samples = self.q.infer(self._encode(obs))  # (N, K, A)
+        mean = samples.mean(axis=1)
         if not explore:
-            return np.asarray(q.argmax(axis=1) + self._first_action)
-        return self._exploration.select(ActionValues(q), self._steps, self._rng) + self._first_action
+            return np.asarray(mean.argmax(axis=1) + self._first_action)
+        values = ActionValues(mean, first=self._first)
+        if self._config.heads > 1:
+            values = values._replace(samples=samples.swapaxes(0, 1), std=samples.std(axis=1))
+        return self._exploration.select(values, self._steps, self._rng) + self._first_action
 
     def values(self, obs: Array) -> Array:
-        """Q(s, a), (N, A)."""
-        q = self.q_network.infer(self._encode(obs))
-        return q if self._head is None else np.asarray(q @ self._head)
+        """Q(s, a), (N, A), the mean of the heads."""
+        return np.asarray(self.q.infer(self._encode(obs)).mean(axis=1))
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay."""
         self.replay.add(transition)
+        self._first = transition.terminated | transition.truncated
         self._steps += len(transition.reward)
 
     def update(self) -> Metrics:
@@ -174,9 +197,7 @@ class DQN:
         interval = config.target_update_interval
         if self._steps // interval > self._synced_at // interval:
             self._synced_at = self._steps
-            target = self.target_network.parameters
-            target *= 1 - config.tau
-            target += config.tau * self.q_network.parameters
+            self.target.follow(self.q, config.tau)
         learning_rate = config.learning_rate(self._steps)
         left = since if config.gradient_steps == -1 else config.gradient_steps
         while left:
@@ -197,81 +218,71 @@ class DQN:
 
         Returns what the last loss was made of: q, action, target, weight and TD error.
         """
-        size, device = self._config.batch_size, self.q_network.device
+        size, heads, device = self._config.batch_size, self._config.heads, self.q.network.device
         batch = self.replay.sample(count * size)
-        next_obs = to_device(self._encode(batch.next_obs), device)
-        obs = to_device(self._encode(batch.obs), device)
-        action = to_device(batch.action - self._first_action, device)
-        reward, discount, weight = (to_device(part, device) for part in (batch.reward, batch.discount, batch.weight))
-        next_q = self._q(self.target_network.evaluate(next_obs))
-        columns = (obs, action, reward, discount, next_obs, weight, next_q)
-        for at in range(0, count * size, size):
-            parts = self._gradient_step(learning_rate, *(column[at : at + size] for column in columns))
+        obs, next_obs = (to_device(self._encode(part), device) for part in (batch.obs, batch.next_obs))
+        columns = (batch.action - self._first_action, batch.reward, batch.discount, batch.weight)
+        rows = [to_device(column if heads == 1 else column.repeat(heads), device) for column in columns]
+        rows.append(self.target.values(next_obs))
+        for at in range(count):
+            here, each = slice(at * size, (at + 1) * size), slice(at * size * heads, (at + 1) * size * heads)
+            parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in rows))
         return parts
 
     def _gradient_step(
         self,
         learning_rate: float,
-        obs: Tensor,
-        action: Tensor,
+        obs: Tensor,  # (B, I)
+        next_obs: Tensor,  # (B, I)
+        action: Tensor,  # (B * K,), as everything that follows
         reward: Tensor,
         discount: Tensor,
-        next_obs: Tensor,
         weight: Tensor,
-        next_q: Tensor,
+        next_q: Tensor,  # (B * K, A)
     ) -> tuple[Tensor, ...]:
         if self._config.double:
-            next_value = losses.double_value(self._q(self.q_network.evaluate(next_obs)), next_q)
+            next_value = losses.double_value(self.q.values(next_obs), next_q)
         else:
             next_value = losses.greedy_value(next_q)
         target = losses.td_target(reward, discount, next_value)
-        q, td_error = self.q_network.learn(self._output_gradient, obs, action, target, weight)
-        descend(self.optimizer, self.q_network.gradient, learning_rate, self._config.max_grad_norm, self._steps)
+        q, td_error = self.q.learn(obs, action, target, weight)
+        gradient, steps = self.q.network.gradient, self._steps
+        descend(self.optimizer, gradient, learning_rate, self._config.max_grad_norm, steps)
         return q, action, target, weight, td_error
 
-    def _output_gradient(self, outputs: Tensor, action: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Any]:
-        """Gradient of the loss at the network's outputs; beside it Q(s, a) (B, A) and the TD errors (B,)."""
-        q = self._q(outputs)
-        grad, td_error = losses.q_learning_gradient(q, action, target, weight, self._config.loss)
-        return (grad if self._head is None else grad @ self._head_like(grad).T), (q, td_error)
-
-    def _q(self, outputs: Tensor) -> Tensor:
-        return outputs if self._head is None else outputs @ self._head_like(outputs)
-
-    def _head_like(self, x: Tensor) -> Tensor:
-        return self._head if self.q_network.device is None else x.new_tensor(self._head)
+    def _gradient(self, q: Tensor, action: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the loss at Q (B * K, A), and the TD errors (B * K,)."""
+        return losses.q_learning_gradient(q, action, target, weight, self._config.loss)
 
     def abandon(self, env: int) -> None:
         """Give up the steps that wait for their n-step return."""
         self.replay.abandon(env)
+        self._first[env] = True
 
     def state_dict(self) -> State:
         """Networks, optimiser, replay, counters and generators."""
         return {
-            "q_network": network_state(self.q_network),
-            "target_network": network_state(self.target_network),
+            "q_network": self.q.state_dict(),
+            "target_network": self.target.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "replay": self.replay.state_dict(),
             "exploration": self._exploration.state_dict(),
             "rng": self._rng.bit_generator.state,
             "steps": self._steps,
             "trained_at": self._trained_at,
+            "first": self._first.copy(),
             "synced_at": self._synced_at,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
-        load_network_state(self.q_network, state["q_network"])
-        load_network_state(self.target_network, state["target_network"])
+        self.q.load_state_dict(state["q_network"])
+        self.target.load_state_dict(state["target_network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.replay.load_state_dict(state["replay"])
         self._exploration.load_state_dict(state["exploration"])
         self._rng.bit_generator.state = state["rng"]
         self._steps = state["steps"]
         self._trained_at = state["trained_at"]
+        self._first = np.array(state["first"])
         self._synced_at = state["synced_at"]
-
-
-def _dueling_head(actions: int) -> Array:
-    """Matrix (1 + A, A) of the linear map [V, A_1 ... A_n] -> Q = V + A - mean A."""
-    return np.vstack((np.ones((1, actions)), np.eye(actions) - 1 / actions)).astype(np.float32)

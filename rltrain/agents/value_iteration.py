@@ -10,7 +10,7 @@ Source: Bellman 1957; Sutton and Barto 2018, section 4.4.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,9 @@ from rltrain.tabular import table_problems
 
 class PlannerSettings(Settings):
     """Settings of a planner."""
+
+    explores_with: ClassVar[None] = None
+    offers: ClassVar[tuple[str, ...]] = ()
 
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount per step."""
@@ -46,9 +49,7 @@ class ValueIteration:
     """Dynamic programming, one sweep a step."""
 
     Config = PlannerSettings
-    explores_with = None
     networks = ()
-    offers = ()
 
     def __init__(
         self,

@@ -21,9 +21,12 @@ from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.compiled import CompiledVectorEnv
 from rltrain.envs.episode import Episode, RawReturn
 from rltrain.envs.model import read_model
+from rltrain.envs.own import register
 from rltrain.envs.single import SingleEnv
 from rltrain.envs.workers import SupervisedVectorEnv
 from rltrain.registry import find
+
+register()
 
 
 class StatefulVectorWrapper(VectorWrapper):

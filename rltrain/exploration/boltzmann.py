@@ -9,7 +9,7 @@ from pydantic import field_validator
 
 from rltrain.compilable import compilable
 from rltrain.schedules import Linear, ScheduleSetting
-from rltrain.selection import RowSelector, greatest
+from rltrain.selection import RowSelector, greatest, least
 from rltrain.settings import Settings
 
 
@@ -25,17 +25,26 @@ def weights(q: Any, temperature: float, out: Any) -> float:
 
 
 @compilable
+def in_units(q: Any, temperature: float, normalize: float) -> float:
+    """The temperature in the units of Q: times the range of the row where that is asked for, and there is one."""
+    if normalize == 0.0:
+        return temperature
+    width = greatest(q) - least(q)
+    return temperature * width if width > 0.0 else temperature
+
+
+@compilable
 def probabilities(q: Any, visits: Any, levels: Any, out: Any) -> None:
     """The weights by their sum."""
-    total = weights(q, levels[0], out)
+    total = weights(q, in_units(q, levels[0], levels[1]), out)
     for action in range(len(q)):
         out[action] /= total
 
 
 @compilable
-def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
+def draw(q: Any, temperature: float, scratch: Any, rng: Any) -> int:
     """Draw by the weights."""
-    left = weights(q, levels[0], scratch) * rng.random()
+    left = weights(q, temperature, scratch) * rng.random()
     chosen = 0
     for action in range(len(q)):
         if scratch[action] > 0.0:
@@ -46,10 +55,17 @@ def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
     return chosen
 
 
+@compilable
+def choose(q: Any, visits: Any, levels: Any, scratch: Any, rng: Any) -> int:
+    """Draw by the weights, at the temperature levels[0]."""
+    return draw(q, in_units(q, levels[0], levels[1]), scratch, rng)
+
+
 class Boltzmann(RowSelector):
     """pi(a | s) = exp(Q(s, a) / T) / sum_b exp(Q(s, b) / T), with temperature T(t).
 
-    T near 0 is greedy, T large is uniform. Q is in the units of the return, and so is T.
+    T near 0 is greedy, T large is uniform. Q is in the units of the return, and so is T; with `normalize` it is in
+    units of the row's range, max_b Q(s, b) - min_b Q(s, b), so that one temperature serves states of any scale.
     Source: Sutton and Barto 2018, equation 2.11; Kaelbling et al. 1996, section 2.2.2.
     """
 
@@ -58,6 +74,8 @@ class Boltzmann(RowSelector):
 
         temperature: ScheduleSetting = Linear(schedule="linear", start=1.0, end=0.05, steps=10_000)
         """Units of the return; a number or a schedule of environment steps, above 0."""
+        normalize: bool = False
+        """Measure the temperature in units of the range of the state's action values."""
 
         @field_validator("temperature")
         @classmethod
@@ -66,6 +84,6 @@ class Boltzmann(RowSelector):
                 raise ValueError("temperature must be above 0 at every step: for no exploration use greedy")
             return value
 
-    levels = ("temperature",)
+    levels = ("temperature", "normalize")
     choose = staticmethod(choose)
     probabilities = staticmethod(probabilities)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from pydantic import field_validator
 
 from rltrain.compilable import compilable
+from rltrain.core import ActionValues, Array, State
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.selection import RowSelector, random_best
 from rltrain.settings import Settings
@@ -36,6 +38,9 @@ class Thompson(RowSelector):
 
     That the table's entry is the average of n equal observations is exact for a bandit with step size 1/n
     and an approximation where Q bootstraps.
+
+    Where the agent has an ensemble of values (`heads` of dqn), each head is a draw: one is followed for a whole
+    episode, and prior and noise are not used. Source: Osband et al. 2016, https://arxiv.org/abs/1602.04621
     Source: Agrawal and Goyal 2013, https://proceedings.mlr.press/v31/agrawal13a.html; the conjugate
     posterior: Murphy 2007, section 2.
     """
@@ -58,5 +63,27 @@ class Thompson(RowSelector):
             return value
 
     levels = ("prior_mean", "prior_std", "noise_std")
-    needs = ("visits",)
+    needs = ("visits", "samples")
     choose = staticmethod(choose)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._head = np.zeros(0, np.int64)  # (N,) the head that each environment follows
+
+    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+        """Actions (N,): by draws from the posterior, or the best of the head that an environment follows."""
+        samples = values.samples
+        if samples is None:
+            return super().select(values, step, rng)
+        heads, envs, _ = samples.shape
+        fresh = np.ones(envs, bool) if len(self._head) != envs or values.first is None else values.first
+        self._head = np.where(fresh, rng.integers(heads, size=envs), self._head if len(self._head) == envs else 0)
+        return np.asarray(samples[self._head, np.arange(envs)].argmax(axis=1))
+
+    def state_dict(self) -> State:
+        """The head that each environment follows."""
+        return {"head": self._head.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        self._head = np.array(state["head"])

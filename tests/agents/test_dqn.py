@@ -67,14 +67,14 @@ def test_the_better_action_is_learnt_on_every_seed(seed):
 
 def test_the_target_network_changes_only_at_its_interval_and_shares_no_memory():
     dqn = agent(target_update_interval=20)
-    start = dqn.target_network.parameters.copy()
-    assert not np.shares_memory(dqn.target_network.parameters, dqn.q_network.parameters)
+    start = dqn.target.network.parameters.copy()
+    assert not np.shares_memory(dqn.target.network.parameters, dqn.q.network.parameters)
     play(dqn, 19)
-    assert np.array_equal(dqn.target_network.parameters, start)
-    assert not np.array_equal(dqn.q_network.parameters, start)
-    before = dqn.q_network.parameters.copy()
+    assert np.array_equal(dqn.target.network.parameters, start)
+    assert not np.array_equal(dqn.q.network.parameters, start)
+    before = dqn.q.network.parameters.copy()
     play(dqn, 1)
-    assert np.array_equal(dqn.target_network.parameters, before)  # copied before the gradient step
+    assert np.array_equal(dqn.target.network.parameters, before)  # copied before the gradient step
 
 
 def test_blocks_of_gradient_steps_come_when_due():
@@ -87,7 +87,7 @@ def test_blocks_of_gradient_steps_come_when_due():
 
 def test_fused_and_autograd_networks_learn_the_same(monkeypatch):
     fused = play(agent(double=True, n_step=3), 60)
-    monkeypatch.setattr("rltrain.agents.dqn.build", module_network)
+    monkeypatch.setattr("rltrain.q_functions.build", module_network)
     module = play(agent(double=True, n_step=3), 60)
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=2e-5)
@@ -96,23 +96,52 @@ def test_fused_and_autograd_networks_learn_the_same(monkeypatch):
 def test_dueling_values_have_the_state_value_as_their_mean():
     dqn = agent(dueling=True)
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    outputs = dqn.q_network.infer(obs)
+    outputs = dqn.q.network.infer(obs)
     np.testing.assert_allclose(dqn.values(obs).mean(axis=1), outputs[:, 0], atol=1e-5)
     np.testing.assert_allclose(dqn.values(obs)[:, 0] - dqn.values(obs)[:, 1], outputs[:, 1] - outputs[:, 2], atol=1e-5)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_does_harm():
     dqn = play(agent(), 30)
-    before = dqn.q_network.parameters.copy()
-    dqn.target_network.parameters.fill(np.nan)
+    before = dqn.q.network.parameters.copy()
+    dqn.target.network.parameters.fill(np.nan)
     with pytest.raises(Diverged, match="step 31"):
         play(dqn, 1)
-    assert np.array_equal(dqn.q_network.parameters, before)
+    assert np.array_equal(dqn.q.network.parameters, before)
 
 
 def test_the_learning_rate_follows_its_schedule_to_zero():
     dqn = agent(learning_rate={"schedule": "linear", "start": 1e-2, "end": 0.0, "steps": 30})
     play(dqn, 30)
-    before = dqn.q_network.parameters.copy()
+    before = dqn.q.network.parameters.copy()
     play(dqn, 5)
-    assert np.array_equal(dqn.q_network.parameters, before)
+    assert np.array_equal(dqn.q.network.parameters, before)
+
+
+def test_an_ensemble_of_one_without_priors_is_the_plain_network_and_more_heads_learn_each_for_itself():
+    many = play(agent(heads=3, gamma=0.0), 300, reward=lambda obs, action: float(action == 1))
+    assert many.q.infer(np.zeros((2, 2), np.float32)).shape == (2, 3, 2)
+    np.testing.assert_allclose(many.q.infer(np.zeros((1, 2), np.float32))[0], [[0, 1]] * 3, atol=0.15)
+    fresh = agent(heads=3).q.infer(np.ones((1, 2), np.float32))[0]
+    assert np.abs(fresh[0] - fresh[1]).max() > 0.01
+
+
+def test_priors_stay_as_they_are_and_keep_heads_apart_where_nothing_was_learnt():
+    dqn = agent(heads=4, prior_scale=5.0, gamma=0.0)
+    before = dqn.q.prior.parameters.copy()
+    assert dqn.target.prior is dqn.q.prior
+    play(dqn, 400, reward=lambda obs, action: float(action == 1))
+    np.testing.assert_array_equal(dqn.q.prior.parameters, before)
+    seen, unseen = (
+        dqn.q.infer(obs.astype(np.float32))[0].std(axis=0).max() for obs in (np.zeros((1, 2)), np.full((1, 2), 4.0))
+    )
+    assert seen < 0.3 < unseen
+
+
+@pytest.mark.parametrize("settings", [{"heads": 3, "prior_scale": 2.0, "dueling": True}, {"heads": 2, "double": True}])
+def test_heads_and_priors_through_torch_learn_the_same(settings, monkeypatch):
+    fused = play(agent(**settings), 60)
+    monkeypatch.setattr("rltrain.q_functions.build", module_network)
+    module = play(agent(**settings), 60)
+    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=5e-5)

@@ -139,12 +139,12 @@ class Draw:
 @pytest.mark.parametrize(("draw", "action"), [(0.0, 1), (0.4999, 1), (0.5001, 3), (1 - 2**-53, 3)])
 def test_boltzmann_never_draws_an_action_of_probability_0_whatever_the_rounding(draw, action):
     q = [-1e6, 1.0, -1e6, 1.0, -1e6]
-    assert Boltzmann.choose(q, (), [1e-3], [0.0] * 5, Draw(draw)) == action
+    assert Boltzmann.choose(q, (), [1e-3, 0.0], [0.0] * 5, Draw(draw)) == action
 
 
 def test_what_rounding_leaves_beyond_the_last_action_goes_to_the_last_that_can_be_drawn():
     """The greatest draw there is, less the first three weights, is 0 and not below it."""
-    assert Boltzmann.choose([-1.8, -1.5, 0.6, -1e6], (), [1.0], [0.0] * 4, Draw(1 - 2**-53)) == 2
+    assert Boltzmann.choose([-1.8, -1.5, 0.6, -1e6], (), [1.0, 0.0], [0.0] * 4, Draw(1 - 2**-53)) == 2
 
 
 @pytest.mark.parametrize("temperature", [0, 0.0, -1.0, {"schedule": "linear", "start": 1.0, "end": 0.0, "steps": 10}])
@@ -236,5 +236,6 @@ def test_thompson_takes_each_action_as_often_as_it_is_the_best():
 
 
 def test_the_selectors_that_need_visits_say_so():
-    assert Ucb.needs == Thompson.needs == ("visits",)
+    assert Ucb.needs == ("visits",)
+    assert Thompson.needs == ("visits", "samples")
     assert Boltzmann.needs == Greedy.needs == ()

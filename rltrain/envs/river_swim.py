@@ -9,8 +9,8 @@ class RiverSwim(FiniteEnv):
     """A row of `length` places; action 0 drifts to the left, action 1 swims to the right.
 
     Drifting always succeeds, and pays 0.005 at the left end. Swimming moves on with probability 0.35, stays with 0.6
-    and is carried back with 0.05; at the left end it moves with 0.6 and stays with 0.4; at the right end it pays 1, stays
-    with 0.6 and is carried back with 0.4. Episodes begin at the left end and only the step limit ends them.
+    and is carried back with 0.05; at the left end it moves with 0.6 and stays with 0.4; at the right end it pays 1,
+    stays with 0.6 and is carried back with 0.4. Episodes begin at the left end and only the step limit ends them.
 
     Source: Strehl and Littman 2008, https://doi.org/10.1016/j.jcss.2007.08.009; with the numbers of Osband, Russo and
     Van Roy 2013, https://arxiv.org/abs/1306.0940, figure 1.

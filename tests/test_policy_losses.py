@@ -116,8 +116,13 @@ def same_as_autograd(loss, gradient, x):
     torch.testing.assert_close(gradient(x.detach()), x.grad, rtol=1e-9, atol=1e-12)
 
 
+def hundredths(first, last):
+    """Numbers without the smallest ones of all, which a network through torch has switched off for the process."""
+    return st.integers(first, last).map(lambda number: number / 100)
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.floats(0, 1.5))
+@given(st.integers(0, 10**6), st.integers(1, 12), hundredths(0, 150))
 def test_policy_gradients_are_autograds(seed, batch, clip):
     log_prob, old, advantage = normal(seed, 3, batch)
     same_as_autograd(
@@ -131,7 +136,7 @@ def test_policy_gradients_are_autograds(seed, batch, clip):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.none() | st.floats(0.01, 3))
+@given(st.integers(0, 10**6), st.integers(1, 12), st.none() | hundredths(1, 300))
 def test_value_gradients_are_autograds(seed, batch, clip):
     value, target, old = normal(seed, 3, batch)
     same_as_autograd(

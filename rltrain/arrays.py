@@ -54,3 +54,11 @@ def to_device(x: Tensor, device: str | None) -> Tensor:
 def to_numpy(x: Tensor) -> Array:
     """`x` as an array in memory of its own."""
     return x.copy() if isinstance(x, np.ndarray) else np.array(x.detach().cpu().numpy())
+
+
+def copy_into(target: Tensor, source: Array) -> None:
+    """Overwrite `target` with numbers from NumPy."""
+    if isinstance(target, np.ndarray):
+        target[:] = source
+    else:
+        target.copy_(target.new_tensor(source))

@@ -6,8 +6,9 @@ Legend: T steps, N environments, B batch, O outputs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,7 +17,7 @@ from rltrain.arrays import Tensor, namespace, resolve_device, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.distributions import action_problem, distribution
 from rltrain.encoding import Encoder, vector_problem
-from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
 from rltrain.optimizers import OptimizerName, make_optimizer
 from rltrain.rollout import Rollout, gae
 from rltrain.schedules import Constant, ScheduleSetting
@@ -26,7 +27,7 @@ POLICY_GAIN = 0.01
 """Of the policy's last layer: the first policy is nearly the same everywhere, and nearly uniform."""
 
 
-class OnPolicySettings(Settings):
+class OnPolicySettings(Settings, ABC):
     """Settings that every policy-gradient agent has; steps are environment steps, summed over all environments."""
 
     explores_with: ClassVar[None] = None
@@ -42,7 +43,7 @@ class OnPolicySettings(Settings):
     """relu and tanh run fused in NumPy; the others through torch."""
     shared_network: bool = False
     """One network with two heads for policy and value; false for a network each."""
-    init: Literal["orthogonal", "uniform"] = "orthogonal"
+    init: Init = "orthogonal"
     """How weights begin; uniform as torch's layers do."""
     optimizer: OptimizerName = "adam"
     optimizer_eps: float = Field(default=1e-5, gt=0)
@@ -66,9 +67,9 @@ class OnPolicySettings(Settings):
             raise ValueError("hidden_sizes must all be at least 1")
         return self
 
+    @abstractmethod
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
-        raise NotImplementedError
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment."""
@@ -93,14 +94,14 @@ class Batch(NamedTuple):
         return Batch(*(column[rows] for column in self))
 
 
-class OnPolicyAgent:
+class OnPolicyAgent(ABC):
     """Acts by sampling from its policy; learns from what it did since the last update, and forgets it."""
 
     Config: type[OnPolicySettings]
 
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
         init_rng, self._rng = rng.spawn(2)
-        self._config, self._envs = config, spec.num_envs
+        self._config = config
         self._encode = Encoder(spec.observation_space)
         self.policy = distribution(
             spec.action_space,
@@ -126,10 +127,12 @@ class OnPolicyAgent:
         heads = self.policy.outputs - (0 if free is None else len(free))
         own = {"activation": config.activation, "rng": rng, "init": config.init}
         inner = (self._encode.size, *config.hidden_sizes)
+        self.critic_parameters = 0  # of the network's, those that are the critic's alone
         if config.shared_network and self.has_value:
             gain = [1.0] + [POLICY_GAIN] * heads
             return build([blueprint((*inner, 1 + heads), gain=gain, free=free, **own)], device)
         critics = [blueprint((*inner, 1), **own)] if self.has_value else []
+        self.critic_parameters = sum(critic.parameters for critic in critics)
         return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, free=free, **own)], device)
 
     @property
@@ -156,13 +159,13 @@ class OnPolicyAgent:
         """Count the step; what else is kept is up to the agent."""
         self._steps += len(transition.reward)
 
+    @abstractmethod
     def update(self) -> Metrics:
         """Learn if it is time to; {} when nothing was learnt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abandon(self, env: int) -> None:
         """Forget the open episode of an environment."""
-        raise NotImplementedError
 
     def state_dict(self) -> State:
         """Network, optimiser, generator and counter."""
@@ -207,8 +210,9 @@ class RolloutAgent(OnPolicyAgent):
         self.rollout.clear()
         return metrics
 
+    @abstractmethod
     def _learn(self) -> Metrics:
-        raise NotImplementedError
+        """Learn from the full rollout."""
 
     def _collected(self, gamma: float, lam: float) -> Batch:
         """The rollout's rows (T * N), with advantages and value targets, under the policy that acted."""

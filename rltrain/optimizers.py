@@ -7,13 +7,13 @@ doubles the start-up time.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from rltrain.arrays import Tensor, namespace, to_numpy
+from rltrain.arrays import Tensor, copy_into, namespace, to_numpy
 from rltrain.core import RltrainError, State
-from rltrain.networks import copy_into
 
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
 BLOCK = 16_384
@@ -38,7 +38,7 @@ class Optimizer(Protocol):
     def load_state_dict(self, state: State) -> None: ...
 
 
-class _Flat:
+class _Flat(ABC):
     """What the optimisers share: moments, counted steps, and work block by block."""
 
     moments: ClassVar[tuple[str, ...]] = ()
@@ -61,9 +61,9 @@ class _Flat:
             for moment in self._moments.values():
                 moment[np.abs(moment) < NEGLIGIBLE] = 0
 
+    @abstractmethod
     def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
         """One block's step: parameters, gradient, moments, and room to work in."""
-        raise NotImplementedError
 
     def state_dict(self) -> State:
         """The moments and the number of steps."""

@@ -29,15 +29,13 @@ def clipped_surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Te
     return -xp.minimum(ratio * advantage, ratio.clip(1 - clip, 1 + clip) * advantage).mean()
 
 
-def clipped_surrogate_gradient(
-    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: Tensor
-) -> tuple[Tensor, Tensor]:
-    """d/d log_prob: -rho A / B, but 0 where rho has left the range in the direction that A asks for; and rho (B,)."""
+def clipped_surrogate_gradient(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
+    """d/d log_prob: -rho A / B, but 0 where rho has left the range in the direction that A asks for."""
     xp = namespace(log_prob)
     ratio = xp.exp(log_prob - old_log_prob)
     inside = xp.where(advantage > 0, ratio <= 1 + clip, ratio >= 1 - clip)
     moves = xp.where(inside, ratio * advantage, 0.0)  # not a product: the ratio may be infinite
-    return moves * (-1 / len(ratio)), ratio
+    return moves * (-1 / len(ratio))
 
 
 def value_loss(value: Tensor, target: Tensor, old_value: Tensor, clip: Tensor | None) -> Tensor:

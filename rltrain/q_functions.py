@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rltrain.arrays import Tensor
+from rltrain.arrays import Tensor, copy_into
 from rltrain.core import Array, State
-from rltrain.networks import Activation, blueprint, build, copy_into, load_network_state, network_state
+from rltrain.networks import Activation, blueprint, build, load_network_state, network_state
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
 """(q (B * K, A), *arguments) -> gradient of the loss at q (B * K, A), and whatever else is wanted."""
@@ -63,11 +63,9 @@ class QFunction:
 
     def infer(self, obs: Array) -> Array:
         """(N, K, A) as NumPy, for acting."""
-        outputs = self.network.infer(obs)
-        prior = None if self.prior is None else self.prior.infer(obs)
-        total = outputs if prior is None else outputs + self._scale * prior
-        rows = total.reshape(len(obs) * self.heads, -1)
-        return (rows if self._dueling is None else rows @ self._dueling).reshape(len(obs), self.heads, -1)
+        prior = None if self.prior is None else self._scale * self.prior.infer(obs)
+        rows: Array = self._rows(self.network.infer(obs), prior)
+        return rows.reshape(len(obs), self.heads, -1)
 
     def learn(self, obs: Tensor, *arguments: Tensor) -> Any:
         """Fill the network's gradient from the loss's at the rows; returns what stood beside it."""
@@ -90,7 +88,7 @@ class QFunction:
         return rows if self._dueling is None else rows @ self._like(rows)
 
     def _like(self, x: Tensor) -> Tensor:
-        return self._dueling if self.network.device is None else x.new_tensor(self._dueling)
+        return self._dueling if isinstance(x, np.ndarray) else x.new_tensor(self._dueling)
 
     def state_dict(self) -> State:
         """The network, and the prior where there is one."""

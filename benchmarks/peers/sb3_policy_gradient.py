@@ -13,7 +13,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.utils import get_linear_fn
+from stable_baselines3.common.utils import LinearSchedule
 
 SETTINGS = {
     "ppo": {
@@ -22,8 +22,8 @@ SETTINGS = {
         "gae_lambda": 0.8,
         "gamma": 0.98,
         "n_epochs": 20,
-        "learning_rate": get_linear_fn(1e-3, 0.0, 1.0),
-        "clip_range": get_linear_fn(0.2, 0.0, 1.0),
+        "learning_rate": LinearSchedule(1e-3, 0.0, 1.0),
+        "clip_range": LinearSchedule(0.2, 0.0, 1.0),
     },
     "a2c": {},
 }

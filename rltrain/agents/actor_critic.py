@@ -11,7 +11,6 @@ unless `optimizer` is sgd, and the mean over environments where there are severa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,16 +57,12 @@ class ActorCritic(RolloutAgent):
         self._weight = np.ones(spec.num_envs, np.float32)  # I of every environment's step
         self._next_weight = self._weight.copy()
         own = config.critic_learning_rate is not None
-        self._critic = slice(0, self._critic_parameters() if own else 0)
+        self._critic = slice(0, self.critic_parameters if own else 0)
         self._actor = slice(self._critic.stop, None)
         self.optimizer, self.critic_optimizer = (
             make_optimizer(config.optimizer, self.network.parameters[part], config.optimizer_eps)
             for part in (self._actor, self._critic)
         )
-
-    def _critic_parameters(self) -> int:
-        sizes = (self._encode.size, *self._config.hidden_sizes, 1)
-        return sum(inputs * outputs + outputs for inputs, outputs in pairwise(sizes))
 
     def observe(self, transition: Transition) -> None:
         """Take in the step, and how much it counts."""

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, namespace, to_device
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
+from rltrain.on_policy import Batch, OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
 from rltrain.optimizers import descend
 from rltrain.schedules import Constant, ScheduleSetting
 
@@ -87,21 +87,27 @@ class PPO(RolloutAgent):
     def _learn(self) -> Metrics:
         config, device = self._config, self.network.device
         batch = self._collected(config.gamma, config.gae_lambda)
-        count = len(batch.advantage)
         learning_rate = config.learning_rate(self._steps)
         clip, clip_vf = (
             None if schedule is None else to_device(np.array(schedule(self._steps), np.float32), device)
             for schedule in (config.clip_range, config.clip_range_vf)
         )
-        for _ in range(config.n_epochs):
-            shuffled = batch.take(to_device(self._rng.permutation(count), device))
-            for at in range(0, count, config.batch_size):
-                obs, *rest = shuffled.take(slice(at, at + config.batch_size))
-                learnt = self.network.learn(self._output_gradient, obs, *rest, clip, clip_vf)
-                if config.target_kl is not None and float(_approximate_kl(learnt[0])) > 1.5 * config.target_kl:
-                    return self._metrics(batch, rest, learnt, clip, clip_vf) | {"train/early_stop": 1.0}
-                descend(self.optimizer, self.network.gradient, learning_rate, config.max_grad_norm, self._steps)
-        return self._metrics(batch, rest, learnt, clip, clip_vf)
+        for obs, *rest in self._minibatches(batch):
+            learnt = self.network.learn(self._output_gradient, obs, *rest, clip, clip_vf)
+            stops = config.target_kl is not None and float(_approximate_kl(learnt[0])) > 1.5 * config.target_kl
+            if stops:
+                break
+            descend(self.optimizer, self.network.gradient, learning_rate, config.max_grad_norm, self._steps)
+        early = {} if config.target_kl is None else {"train/early_stop": float(stops)}
+        return self._metrics(batch, rest, learnt, clip, clip_vf) | early
+
+    def _minibatches(self, batch: Batch) -> Iterator[Batch]:
+        """Every epoch's, in a random order of its own."""
+        count, size = len(batch.advantage), self._config.batch_size
+        for _ in range(self._config.n_epochs):
+            shuffled = batch.take(to_device(self._rng.permutation(count), self.network.device))
+            for at in range(0, count, size):
+                yield shuffled.take(slice(at, at + size))
 
     def _output_gradient(
         self,
@@ -119,7 +125,7 @@ class PPO(RolloutAgent):
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
             advantage = losses.normalized(advantage)
-        d_log_prob, _ = losses.clipped_surrogate_gradient(log_prob, old_log_prob, advantage, clip)
+        d_log_prob = losses.clipped_surrogate_gradient(log_prob, old_log_prob, advantage, clip)
         d_value = config.vf_coef * losses.value_gradient(value, target, old_value, clip_vf)
         grad = output_gradient(d_value, pull(d_log_prob, -config.ent_coef / len(value)))
         return grad, (log_prob - old_log_prob, value, entropy)

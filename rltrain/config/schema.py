@@ -54,7 +54,10 @@ class TrainSettings(Settings):
     log_every: int = Field(default=1_000, ge=1)
     """Environment steps between log entries."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether to run the compiled loop, which gives the same numbers; auto where there is one and the run is long."""
+    """Whether to compile, which gives the same numbers; auto where the run is long enough to pay for it.
+
+    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch.
+    """
     stop: StopSettings = StopSettings()
 
 

@@ -1,10 +1,21 @@
-"""Mean and variance of a stream of vectors, as the normalising wrappers need them."""
+"""What the normalising wrappers share: mean and variance of a stream of vectors, and settings."""
 
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from rltrain.core import Array, State
+from rltrain.settings import Settings
+
+
+class NormalizationSettings(Settings):
+    """Clipping."""
+
+    clip: float = Field(default=10.0, gt=0)
+    """Greatest absolute value."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Keeps the division finite."""
 
 
 class RunningMoments:
@@ -42,8 +53,8 @@ class RunningMoments:
         self.count = total
 
     def state_dict(self) -> State:
-        """Mean, variance and count."""
-        return {"mean": self.mean.copy(), "var": self.var, "count": self.count, "squares": self._squares.copy()}
+        """Mean, sum of squared deviations, and count."""
+        return {"mean": self.mean.copy(), "squares": self._squares.copy(), "count": self.count}
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""

@@ -76,8 +76,11 @@ class Thompson(RowSelector):
         if samples is None:
             return super().select(values, step, rng)
         heads, envs, _ = samples.shape
-        fresh = np.ones(envs, bool) if len(self._head) != envs or values.first is None else values.first
-        self._head = np.where(fresh, rng.integers(heads, size=envs), self._head if len(self._head) == envs else 0)
+        if len(self._head) != envs:
+            self._head = rng.integers(heads, size=envs)
+        elif values.first is None or values.first.any():
+            fresh = rng.integers(heads, size=envs)
+            self._head = fresh if values.first is None else np.where(values.first, fresh, self._head)
         return np.asarray(samples[self._head, np.arange(envs)].argmax(axis=1))
 
     def state_dict(self) -> State:

@@ -7,12 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
-from pydantic import Field
 
 from rltrain.core import Array, State
-from rltrain.envs.running import RunningMoments
+from rltrain.envs.running import NormalizationSettings, RunningMoments
 from rltrain.envs.vector import StatefulVectorWrapper
-from rltrain.settings import Settings
 
 
 class NormalizeObservation:
@@ -21,17 +19,10 @@ class NormalizeObservation:
     Mean and variance run over all environments' observations, and stay frozen in evaluation.
     """
 
-    class Config(Settings):
-        """Clipping."""
-
-        clip: float = Field(default=10.0, gt=0)
-        """Greatest absolute value."""
-        epsilon: float = Field(default=1e-8, gt=0)
-        """Keeps the division finite."""
-
+    Config = NormalizationSettings
     level = "vector"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: NormalizationSettings) -> None:
         self.config = config
 
     def wrap(self, envs: VectorEnv) -> StatefulVectorWrapper:
@@ -42,7 +33,7 @@ class NormalizeObservation:
 class _Normalized(StatefulVectorWrapper):
     name = "normalize_observation"
 
-    def __init__(self, envs: VectorEnv, config: NormalizeObservation.Config) -> None:
+    def __init__(self, envs: VectorEnv, config: NormalizationSettings) -> None:
         super().__init__(envs)
         space = envs.single_observation_space
         if not isinstance(space, gym.spaces.Box):
@@ -81,7 +72,7 @@ class _Normalized(StatefulVectorWrapper):
         return np.asarray(np.minimum(np.maximum(normal, -clip), clip), np.float32)  # np.clip costs three times as much
 
     def state_dict(self) -> State:
-        """Mean, variance and count."""
+        """The statistics."""
         return self._statistics.state_dict()
 
     def load_state_dict(self, state: State) -> None:

@@ -9,9 +9,8 @@ from gymnasium.vector import VectorEnv
 from pydantic import Field
 
 from rltrain.core import Array, State
-from rltrain.envs.running import RunningMoments
+from rltrain.envs.running import NormalizationSettings, RunningMoments
 from rltrain.envs.vector import StatefulVectorWrapper
-from rltrain.settings import Settings
 
 
 class NormalizeReward:
@@ -24,15 +23,11 @@ class NormalizeReward:
     Stable-Baselines3's VecNormalize.
     """
 
-    class Config(Settings):
+    class Config(NormalizationSettings):
         """Discount and clipping."""
 
         gamma: float = Field(default=0.99, ge=0, le=1)
         """Discount of the return whose variance is taken; usually the agent's."""
-        clip: float = Field(default=10.0, gt=0)
-        """Greatest absolute value."""
-        epsilon: float = Field(default=1e-8, gt=0)
-        """Keeps the division finite."""
 
     level = "vector"
 
@@ -77,7 +72,7 @@ class _Scaled(StatefulVectorWrapper):
         return obs
 
     def state_dict(self) -> State:
-        """Mean, variance and count, and the returns of the open episodes."""
+        """The statistics, and the returns of the open episodes."""
         return self._statistics.state_dict() | {"returns": self._returns.copy()}
 
     def load_state_dict(self, state: State) -> None:

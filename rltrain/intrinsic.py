@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
+from rltrain.encoding import Encoder
 from rltrain.envs.running import RunningMoments
 from rltrain.networks import Blueprint, FusedMLP, load_network_state, network_state
 from rltrain.optimizers import Adam, descend
@@ -212,3 +213,27 @@ class LearntSettings(BonusSettings):
         if any(size < 1 for size in self.hidden_sizes):
             raise ValueError("hidden_sizes must all be at least 1")
         return self
+
+
+class LearntBonus(Bonus):
+    """A bonus whose networks learn from batches of what was seen, and which says how well."""
+
+    def __init__(self, config: LearntSettings, spec: EnvSpec) -> None:
+        super().__init__(config, spec)
+        self.encode = Encoder(spec.observation_space)
+        self.white = Whitener(self.encode.size)
+        self.losses: dict[str, float] = {}  # of the latest batch
+
+    def metrics(self) -> Metrics:
+        """The scale, where it changes, and the losses of the latest batch."""
+        return super().metrics() | self.losses
+
+    def state_dict(self) -> State:
+        """Steps, moments of the observations, latest losses."""
+        return super().state_dict() | {"white": self.white.state_dict(), "losses": dict(self.losses)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the state."""
+        super().load_state_dict(state)
+        self.white.load_state_dict(state["white"])
+        self.losses = dict(state["losses"])

@@ -21,8 +21,8 @@ def test_the_error_falls_on_what_was_seen_and_stays_on_what_was_not(seed):
     for _ in range(600):
         part.bonus(step(seen, seen))
     after = [part.errors(part.white(rows)).mean() for rows in (seen, unseen)]
-    assert after[0] < 0.05 * before[0]
-    assert after[1] > 0.4 * before[1]
+    assert after[0] < 0.01 * before[0]
+    assert after[1] > 0.25 * before[1]  # neighbours are learnt along: about a third stays
     assert part.metrics()["loss"] == pytest.approx(after[0], rel=0.5)
 
 

@@ -66,6 +66,7 @@ def test_the_memory_is_cleared_at_the_end_of_its_own_environments_episode(end):
     assert first[0] == first[1]
     both((1, 0), (1, 1), [True, False])
     assert part.seen.tolist() == [0, 3]
+    assert (part.state_dict()["memory"] != 0).any((1, 2)).tolist() == [False, True]
     again = both((0, 0), (1, 0), [False, False])
     assert again[0] > 20
     assert again[1] < 1.001

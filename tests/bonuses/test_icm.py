@@ -154,6 +154,16 @@ def test_the_inverse_model_tells_continuous_actions_too():
     assert np.mean(losses[-400:]) < 0.02
 
 
+def test_a_batch_moves_every_network():
+    part = bonus("icm", spec(REAL, ACTIONS["discrete"]))
+    networks = (part.features, part.inverse, part.forward)
+    before = [network.parameters.copy() for network in networks]
+    obs, next_obs, action = batch(ACTIONS["discrete"])
+    part.learn(obs, next_obs, part.actions.encode(action))
+    for network, old in zip(networks, before, strict=True):
+        assert 0.0005 < np.abs(network.parameters - old).max() < 0.002  # Adam's first step is the learning rate
+
+
 def test_the_decay_of_the_weights_is_that_of_the_features_alone():
     obs, next_obs, action = batch(ACTIONS["discrete"])
     parts = [bonus("icm", spec(REAL, ACTIONS["discrete"]), weight_decay=decay) for decay in (0.0, 0.5)]

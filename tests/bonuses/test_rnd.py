@@ -84,7 +84,7 @@ def test_the_gradient_of_the_error_is_autograds():
     loss = torch.nn.functional.mse_loss(its, torch.from_numpy(target))
     loss.backward()
     grad, mine = _squared_error(outputs, target)
-    assert mine == pytest.approx(float(loss), rel=1e-6)
+    assert mine == pytest.approx(loss.item(), rel=1e-6)
     np.testing.assert_allclose(grad, its.grad.numpy(), rtol=1e-5)
 
 

@@ -177,6 +177,8 @@ class RewardBonus(Stateful, Protocol):
     """Adds to the reward that the agent learns from, never to what is reported."""
 
     def bonus(self, transition: Transition) -> Array: ...  # (N,)
+    def metrics(self) -> Metrics: ...  # of the latest step; the loop puts `exploration/` and the bonus before each
+    def abandon(self, env: int) -> None: ...  # as the agent's
 
 
 @dataclass

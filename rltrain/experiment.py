@@ -17,7 +17,7 @@ from rltrain import checkpoint
 from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
-from rltrain.core import Agent, Array, EnvSpec, Loop, State
+from rltrain.core import Agent, Array, EnvSpec, Loop, RewardBonus, State
 from rltrain.envs.vector import describe, load_wrapper_state, make_vector, wrapper_state
 from rltrain.envs.workers import WorkerFault
 from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
@@ -77,18 +77,25 @@ def build_agent(config: Config, spec: EnvSpec) -> Agent:
     return agent
 
 
+def build_bonuses(config: Config, spec: EnvSpec) -> dict[str, RewardBonus]:
+    """Make the bonuses, each under its name; a second one of a name has its number after it."""
+    bonuses: dict[str, RewardBonus] = {}
+    for index, part in enumerate(config.bonuses):
+        name, rng = component_name(part), generator(config.seed, Stream.BONUSES, index)
+        key = name if name not in bonuses else f"{name}_{index + 1}"
+        bonuses[key] = find("bonuses", name)(part, spec, rng=rng)
+    return bonuses
+
+
 def build(config: Config) -> Experiment:
     """Put the parts together."""
     envs = make_vector(config.env)
     spec = describe(config.env, envs)
     agent = build_agent(config, spec)
-    bonuses = [
-        find("bonuses", component_name(part))(part, spec, rng=generator(config.seed, Stream.BONUSES, index))
-        for index, part in enumerate(config.bonuses)
-    ]
+    bonuses = build_bonuses(config, spec)
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
     loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds)
-    faster, note = _compiled(config, spec, loop, agent, bonuses)
+    faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
     return Experiment(config, spec, envs, agent, faster or loop, note)
 
 

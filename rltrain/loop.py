@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rltrain.core import Agent, Loop, Progress, RewardBonus, RltrainError, State, Transition
+from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
 from rltrain.envs.vector import begin, restore, snapshot
 
 CHUNK_SECONDS = 0.2
@@ -25,11 +25,19 @@ class EnvironmentFault(RltrainError):
 class EnvironmentLoop:
     """Runs an agent in a vector of N environments, one vector step at a time."""
 
-    def __init__(self, agent: Agent, envs: VectorEnv, *, bonuses: Sequence[RewardBonus] = (), seeds: list[int]) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        envs: VectorEnv,
+        *,
+        bonuses: Mapping[str, RewardBonus] | None = None,
+        seeds: list[int],
+    ) -> None:
+        """`bonuses` have names of their own, for the log."""
         self.steps = 0  # environment steps
         self._agent = agent
         self.envs = envs
-        self._bonuses = bonuses
+        self._bonuses = bonuses or {}
         self._seeds = seeds
         self._obs = np.array(begin(envs, seeds)[0])
 
@@ -47,9 +55,7 @@ class EnvironmentLoop:
                 self._refuse_reward(reward)
             transition = Transition(self._obs, action, reward, next_obs, terminated, truncated)
             if self._bonuses:
-                bonus = sum(part.bonus(transition) for part in self._bonuses)
-                transition = transition._replace(reward=np.asarray(reward + bonus, np.float32))
-                progress.metrics["exploration/bonus"] = bonus
+                transition = self._with_bonus(transition, progress)
             agent.observe(transition)
             self.steps += envs.num_envs
             progress.metrics.update(agent.update())
@@ -60,7 +66,22 @@ class EnvironmentLoop:
                 self._obs = next_obs.copy()  # the agent may have kept next_obs
                 self._obs[done] = first_obs[done]
         progress.steps = self.steps
+        progress.metrics.update(self.bonus_metrics())
         return progress
+
+    def _with_bonus(self, transition: Transition, progress: Progress) -> Transition:
+        """The transition that the agent learns from; what was paid is reported in all, and by bonus if several."""
+        paid = {name: part.bonus(transition) for name, part in self._bonuses.items()}
+        total = sum(paid.values())
+        progress.metrics["exploration/bonus"] = total
+        if len(paid) > 1:
+            progress.metrics.update({f"exploration/bonus_{name}": part for name, part in paid.items()})
+        return transition._replace(reward=np.asarray(transition.reward + total, np.float32))
+
+    def bonus_metrics(self) -> Metrics:
+        """What the bonuses say of themselves, under their names."""
+        metrics = {name: part.metrics() for name, part in self._bonuses.items()}
+        return {f"exploration/{name}_{key}": value for name, part in metrics.items() for key, value in part.items()}
 
     def _refuse_reward(self, reward: np.ndarray) -> None:
         index = int(np.flatnonzero(~np.isfinite(reward))[0])
@@ -89,17 +110,19 @@ class EnvironmentLoop:
 
     def state_dict(self) -> State:
         """The step, what the agent saw last, the bonuses, and the open episode of every environment."""
-        bonuses = [bonus.state_dict() for bonus in self._bonuses]
+        bonuses = [bonus.state_dict() for bonus in self._bonuses.values()]
         return {"steps": self.steps, "obs": self._obs, "bonuses": bonuses, "envs": snapshot(self.envs)}
 
     def load_state_dict(self, state: State) -> None:
         """Return to the saved step, in the middle of the saved episodes. The agent's state is loaded before."""
         self.steps = state["steps"]
-        for bonus, saved in zip(self._bonuses, state.get("bonuses", []), strict=True):
+        for bonus, saved in zip(self._bonuses.values(), state.get("bonuses", []), strict=True):
             bonus.load_state_dict(saved)
         self._obs, lost = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
         for env in lost:
             self._agent.abandon(env)
+            for bonus in self._bonuses.values():
+                bonus.abandon(env)
 
 
 class Callback(Protocol):

@@ -88,8 +88,7 @@ def blueprint(
 
 def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
     """A matrix whose shorter side is orthonormal, uniformly drawn."""
-    normal = rng.normal(size=(max(rows, columns), min(rows, columns)))
-    q, r = np.linalg.qr(normal)
+    q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # without this the draw is not uniform
     return q if rows >= columns else q.T
 
@@ -158,10 +157,10 @@ class FusedMLP:
             x = out
         return x if not self._free_count else buffers.widened(x, self._free)
 
-    def backward(self, x: Array, grad: Array) -> None:
+    def backward(self, x: Array, grad: Array, *, to_inputs: bool = False) -> Array | None:
         """The chain rule, layer by layer from the last, for the inputs of the last `forward`.
 
-        tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off.
+        tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off. `to_inputs` returns the gradient there (B, I).
         """
         outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
         if self._free_count:
@@ -181,6 +180,7 @@ class FusedMLP:
                     np.subtract(1, slope, out=slope)
                     down *= slope
                 grad = down
+        return np.asarray(grad @ self._weights[0].T) if to_inputs else None
 
     def learn(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Any:
         """Forward, the loss's gradient at the outputs, backward."""

@@ -158,19 +158,26 @@ def clip_gradient(gradient: Tensor, max_norm: float | None) -> float:
     return norm
 
 
-def finite_gradient(gradient: Tensor, max_norm: float | None, at: int) -> float:
+def finite_gradient(gradient: Tensor, max_norm: float | None, at: int, setting: str = "agent.learning_rate") -> float:
     """Clip the gradient; returns its norm before. Raises Diverged where that is not finite.
 
-    `at` is the environment step, for the message.
+    `at` is the environment step and `setting` what to lower, for the message.
     """
     norm = clip_gradient(gradient, max_norm)
     if not math.isfinite(norm):
-        raise Diverged(f"the gradient is not finite at step {at:,}: lower agent.learning_rate")
+        raise Diverged(f"the gradient is not finite at step {at:,}: lower {setting}")
     return norm
 
 
-def descend(optimizer: Optimizer, gradient: Tensor, learning_rate: float, max_norm: float | None, at: int) -> float:
+def descend(
+    optimizer: Optimizer,
+    gradient: Tensor,
+    learning_rate: float,
+    max_norm: float | None,
+    at: int,
+    setting: str = "agent.learning_rate",
+) -> float:
     """Clip the gradient and move; returns its norm before. Raises Diverged where that is not finite."""
-    norm = finite_gradient(gradient, max_norm, at)
+    norm = finite_gradient(gradient, max_norm, at, setting)
     optimizer.step(gradient, learning_rate)
     return norm

@@ -171,26 +171,62 @@ def test_every_selector_chooses_valid_actions_and_depends_on_its_generator_alone
         assert ((chosen[0] >= 0) & (chosen[0] < actions)).all()
 
 
-@pytest.mark.parametrize("name", names("bonuses"))
-@pytest.mark.parametrize("agent", ["dqn", "q_learning"])
-@pytest.mark.parametrize("compile", ["off", "on"])
-def test_a_run_with_a_bonus_goes_on_exactly_after_a_checkpoint(name, agent, compile, tmp_path):
-    if (agent, compile) == ("dqn", "on"):
-        pytest.skip("dqn has no compiled loop")
-    data = to_dict(config(agent, "FrozenLake-v1"))
-    data["bonuses"], data["train"]["compile"] = [{"name": name}], compile
+def bonus_config(name, agent, env, num_envs=1, compile="off"):
+    """A small run of this agent with this bonus; None where they do not fit."""
+    data = to_dict(config(agent, env, num_envs))
+    known = settings_class("bonuses", name).model_fields
+    data["bonuses"] = [{"name": name, **{key: value for key, value in SHORT.items() if key in known}}]
+    data["train"]["compile"] = compile
     made = from_dict(data).config
+    return None if problems(made) else made
+
+
+BONUSES = names("bonuses")
+WITH_BONUS = [(name, agent, env) for name in BONUSES for agent in ("dqn", "ppo", "q_learning", "sarsa") for env in ENVS]
+WITH_BONUS = [run for run in WITH_BONUS if bonus_config(*run) is not None]
+
+
+def test_every_bonus_goes_with_tables_and_networks_and_all_but_count_with_numbers():
+    for name in BONUSES:
+        assert {agent for other, agent, env in WITH_BONUS if other == name and env == "FrozenLake-v1"} >= {
+            "dqn",
+            "ppo",
+            "q_learning",
+            "sarsa",
+        }
+    numbers = {name for name, agent, env in WITH_BONUS if (agent, env) == ("dqn", "CartPole-v1")}
+    assert numbers == set(BONUSES) - {"count"}
+
+
+def goes_on_exactly(made, folder):
     first, second = build(made), build(made)
     first.loop.advance(150)
     state = {"agent": first.agent.state_dict(), "loop": first.loop.state_dict()}
-    saved = checkpoint.load(checkpoint.save(tmp_path, 150, state, config=to_dict(made), score=None)).state
+    saved = checkpoint.load(checkpoint.save(folder, 150, state, config=to_dict(made), score=None)).state
     second.loop.advance(40)
     second.agent.load_state_dict(saved["agent"])
     second.loop.load_state_dict(saved["loop"])
-    for experiment in (first, second):
-        experiment.loop.advance(150)
+    bonuses = [experiment.loop.advance(150).metrics["exploration/bonus"] for experiment in (first, second)]
+    assert np.array_equal(*bonuses)
     assert canonical(second.agent.state_dict()) == canonical(first.agent.state_dict())
     assert canonical(second.loop.state_dict()) == canonical(first.loop.state_dict())
+
+
+@pytest.mark.parametrize(("name", "agent", "env"), WITH_BONUS)
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_run_with_a_bonus_goes_on_exactly_after_a_checkpoint(name, agent, env, num_envs, tmp_path):
+    goes_on_exactly(bonus_config(name, agent, env, num_envs), tmp_path)
+
+
+@pytest.mark.parametrize("agent", ["q_learning", "sarsa"])
+def test_a_compiled_run_with_a_count_goes_on_exactly_after_a_checkpoint(agent, tmp_path):
+    goes_on_exactly(bonus_config("count", agent, "FrozenLake-v1", compile="on"), tmp_path)
+    assert all(bonus_config(name, agent, "FrozenLake-v1", compile="on") is None for name in set(BONUSES) - {"count"})
+
+
+@pytest.mark.parametrize("name", sorted(set(BONUSES) - {"count"}))
+def test_a_bonus_takes_continuous_actions(name, tmp_path):
+    goes_on_exactly(bonus_config(name, "ppo", "Pendulum-v1", 2), tmp_path)
 
 
 @pytest.mark.parametrize("name", names("bonuses"))

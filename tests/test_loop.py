@@ -60,7 +60,7 @@ class Tape:
         return {"n": len(self.tape)}
 
 
-def make(num_envs=1, vectorization="sync", bonuses=(), **kwargs):
+def make(num_envs=1, vectorization="sync", bonuses=None, **kwargs):
     envs = make_vector(EnvSettings(id="Counter-v0", num_envs=num_envs, kwargs=kwargs, vectorization=vectorization))
     agent = Tape()
     return EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=list(range(num_envs))), agent
@@ -117,10 +117,14 @@ def test_a_bonus_is_learnt_from_and_never_reported():
         def bonus(self, transition):
             return np.full(len(transition.reward), 10.0)
 
-    loop, agent = make(bonuses=[Ten()])
+        def metrics(self):
+            return {"all": 10.0}
+
+    loop, agent = make(bonuses={"ten": Ten()})
     progress = loop.advance(3)
     assert [float(t.reward[0]) for t in agent.transitions] == [12.0] * 3
     assert progress.returns == [6.0]
+    assert progress.metrics["exploration/ten_all"] == 10.0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -54,6 +54,23 @@ def test_forward_and_backward_are_autograds(activation, free):
     same_gradient(fused, module)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("free", [None, [0.5, -1.0]])
+def test_the_gradient_at_the_inputs_is_autograds_and_changes_no_other(activation, free):
+    fused, module = pair(activation, free=free)
+    x, grad = normal(32, 4), normal(32, 3 if free is None else 5, seed=1)
+    h = its = torch.from_numpy(x).requires_grad_()
+    for layer, (weight, bias) in enumerate(zip(fused._weights, fused._biases, strict=True)):
+        h = h @ torch.from_numpy(weight) + torch.from_numpy(bias)
+        h = h if layer == 2 else getattr(torch, activation)(h)
+    h.backward(torch.from_numpy(grad[:, :3]))
+    fused.forward(x)
+    np.testing.assert_allclose(fused.backward(x, grad, to_inputs=True), its.grad.numpy(), rtol=1e-4, atol=1e-6)
+    assert fused.backward(x, grad) is None
+    module.learn(passed_on, torch.from_numpy(x), torch.from_numpy(grad))
+    same_gradient(fused, module)
+
+
 def test_evaluating_between_forward_and_backward_changes_no_gradient():
     fused, module = pair("relu")
     x, grad = normal(32, 4), normal(32, 3, seed=1)

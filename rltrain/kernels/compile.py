@@ -14,6 +14,7 @@ import numpy as np
 
 from rltrain.compilable import compilable
 from rltrain.core import Array
+from rltrain.intrinsic import pay
 from rltrain.jit import compiled
 from rltrain.schedules import schedule_value
 from rltrain.tabular import Step
@@ -30,7 +31,7 @@ class Parts(NamedTuple):
     choose: Callable[..., int]
     probabilities: Callable[..., None]
     learn: Callable[..., None]
-    pay: Callable[..., float]
+    rarity: Callable[..., float]
     take: Callable[..., tuple[int, float, bool]]
     begin: Callable[..., int]
     draws_next: bool
@@ -49,7 +50,8 @@ class Actor(NamedTuple):
     scratch: Array  # (A,)
     policy: Array  # (A,)
     bonus_visits: Array  # (S, 1) or (S, A) int64
-    bonus_scale: float
+    bonus_scale: Array  # (4,) the numbers of a schedule
+    bonus_limit: float
 
 
 class Log(NamedTuple):
@@ -61,9 +63,15 @@ class Log(NamedTuple):
 
 
 @compilable
-def no_pay(visits: Any, scale: float, obs: int, action: int, next_obs: int) -> float:
+def no_rarity(visits: Any, obs: int, action: int, next_obs: int) -> float:
     """Stands for the bonus where there is none."""
     return 0.0
+
+
+@compilable
+def scaled(novelty: float, actor: Any, step: int) -> Any:
+    """The bonus of a step, as the float32 that the readable loop adds."""
+    return np.float32(pay(novelty, schedule_value(actor.bonus_scale, step), actor.bonus_limit))
 
 
 @compilable
@@ -89,7 +97,7 @@ def compiled_loop(parts: Parts) -> Callable[..., int]:
 
 def readable_loop(parts: Parts) -> Callable[..., int]:
     """The loop as plain Python: `run(count, cursor, sums, world, actor, log, rngs)` -> episodes ended."""
-    choose, probabilities, learn, pay, take, begin, draws_next, averages_policy, has_bonus = parts
+    choose, probabilities, learn, rare, take, begin, draws_next, averages_policy, has_bonus = parts
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
         env_rng, start_rng, rng = rngs
@@ -104,7 +112,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
             next_obs, paid, terminated = take(world, obs, action, env_rng)
             reward = np.float32(paid)
             if has_bonus:
-                bonus = np.float32(pay(actor.bonus_visits, actor.bonus_scale, obs, action, next_obs))
+                bonus = scaled(rare(actor.bonus_visits, obs, action, next_obs), actor, now)
                 reward = np.float32(reward + np.float32(bonus))
             write_down(log.actions, elapsed, action)
             total, elapsed, truncated = total + paid, elapsed + 1, elapsed + 1 == world.limit

@@ -29,7 +29,7 @@ from rltrain.kernels.compile import (
     Log,
     Parts,
     compiled_loop,
-    no_pay,
+    no_rarity,
 )
 from rltrain.kernels.world import Chain, TableBoard, model_is_true, unwrap
 from rltrain.loop import EnvironmentLoop
@@ -132,7 +132,9 @@ class TabularLoop:
         progress.steps = self._agent.steps = self.steps
         progress.metrics.update(self._agent.update())
         if self._bonus is not None:
+            self._bonus.steps = self.steps
             progress.metrics["exploration/bonus"] = float(self._sums[BONUS])
+            progress.metrics.update(self._loop.bonus_metrics())
         return progress
 
     def _read(self) -> None:
@@ -175,7 +177,7 @@ def parts_of(agent: TabularAgent, bonus: Count | None, board: TableBoard | Black
         choose=type(selector).choose,
         probabilities=(type(selector).probabilities if agent.averages_policy else None) or no_probabilities,
         learn=type(agent).learn,
-        pay=no_pay if bonus is None else Count.pay,
+        rarity=no_rarity if bonus is None else Count.rarity,
         take=board.take,
         begin=board.begin,
         draws_next=agent.draws_next,
@@ -198,5 +200,6 @@ def actor_of(agent: TabularAgent, bonus: Count | None) -> Actor:
         scratch=np.zeros(agent.shape[1]),
         policy=agent.policy,
         bonus_visits=np.zeros((1, 1), np.int64) if bonus is None else bonus.visits,
-        bonus_scale=0.0 if bonus is None else bonus.scale,
+        bonus_scale=np.zeros(4) if bonus is None else np.array(bonus.scale.numbers),
+        bonus_limit=0.0 if bonus is None else bonus.limit,
     )

@@ -111,6 +111,35 @@ def test_a_count_bonus_is_paid_and_reported_alike(over):
         assert assert_parity(agent, "greedy", ENVS[0], bonuses=[bonus], steps=(1, 500))
 
 
+RAMP = {"start": 2.0, "end": 0.01, "steps": 900}
+
+
+@pytest.mark.parametrize(
+    "scale", [0.3, *({**RAMP, "schedule": shape} for shape in ("linear", "exponential", "cosine"))]
+)
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_the_scale_and_the_limit_of_a_count_bonus_are_the_same_in_both_loops(scale, clip):
+    for seed in range(3):
+        bonus = {"name": "count", "over": "state_action", "scale": scale, "clip": clip}
+        assert assert_parity("q_learning", "epsilon_greedy", ENVS[1], seed, bonuses=[bonus])
+
+
+@pytest.mark.parametrize("first", ["on", "off"])
+def test_a_scheduled_bonus_goes_on_exactly_in_the_other_loop(first):
+    second = {"on": "off", "off": "on"}[first]
+    bonus = {"name": "count", "scale": {**RAMP, "schedule": "linear"}, "clip": 0.5}
+    one, other = (build(made("sarsa", "epsilon_greedy", ENVS[0], compile, 0, [bonus])) for compile in (first, second))
+    one.loop.advance(333)
+    other.loop.advance(50)
+    other.agent.load_state_dict(one.agent.state_dict())
+    other.loop.load_state_dict(one.loop.state_dict())
+    its, mine = one.loop.advance(300), other.loop.advance(300)
+    assert numbers(mine.metrics) == numbers(its.metrics)
+    assert mine.metrics["exploration/count_scale"] == pytest.approx(2 - 1.99 * 633 / 900)
+    assert canonical(one.agent.state_dict()) == canonical(other.agent.state_dict())
+    assert canonical(one.loop.state_dict()) == canonical(other.loop.state_dict())
+
+
 @pytest.mark.parametrize("first", ["on", "off"])
 def test_a_run_goes_on_exactly_in_the_other_loop(first, tmp_path):
     env, second = {"id": "CliffWalking-v1"}, {"on": "off", "off": "on"}[first]  # without a limit: long episodes

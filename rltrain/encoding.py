@@ -37,7 +37,8 @@ class Encoder:
     def __call__(self, obs: Array) -> Array:
         """(N, *obs_shape) -> (N, size) float32."""
         if self._table is None:
-            return np.ascontiguousarray(obs, np.float32).reshape(len(obs), -1)
+            rows = np.ascontiguousarray(obs, np.float32)
+            return rows if rows.ndim == 2 else rows.reshape(len(obs), -1)
         encoded = np.zeros((len(obs), self.size), np.float32)
         columns = np.asarray(obs, np.int64).reshape(len(obs), -1) + self._table
         encoded[np.arange(len(obs))[:, None], columns] = 1

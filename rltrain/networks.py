@@ -240,6 +240,7 @@ class _Buffers:
     def __init__(self, sizes: Sequence[int], free: int) -> None:
         self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + free, 0
         self._outputs: list[Array] = []
+        self._views: list[Array] = []  # of the rows that were asked for last
         self._hidden: list[tuple[Array, Array]] = []
         self._widened = np.empty((0, self._wide), np.float32)
 
@@ -249,7 +250,9 @@ class _Buffers:
             self._rows, self._hidden = rows, []
             self._outputs = [np.empty((rows, size), np.float32) for size in self._sizes]
             self._widened = np.empty((rows, self._wide), np.float32)
-        return [part[:rows] for part in self._outputs]
+        if not self._views or len(self._views[0]) != rows:
+            self._views = [part[:rows] for part in self._outputs]
+        return self._views
 
     def hidden(self, rows: int) -> list[tuple[Array, Array]]:
         """Room for slopes and gradients of the hidden layers, (rows, units) each; only a backward pass needs it."""

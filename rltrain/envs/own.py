@@ -1,21 +1,36 @@
-"""Registers the environments that tell exploration strategies apart; each is known completely."""
+"""Registers the environments that tell exploration strategies apart; all but the last are known completely."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import gymnasium as gym
 
-REWARD_THRESHOLDS = {"DeepSea": 0.9, "RiverSwim": None, "NChain": None, "SparseGrid": 0.9}
-_LIMITS = {"DeepSea": None, "RiverSwim": 100, "NChain": 100, "SparseGrid": 500}
-_FILES = {"DeepSea": "deep_sea", "RiverSwim": "river_swim", "NChain": "n_chain", "SparseGrid": "sparse_grid"}
+
+class _Entry(NamedTuple):
+    """What Gymnasium is told of one."""
+
+    file: str
+    limit: int | None
+    threshold: float | None
+
+
+_ENTRIES = {
+    "DeepSea": _Entry("deep_sea", None, 0.9),
+    "RiverSwim": _Entry("river_swim", 100, None),
+    "NChain": _Entry("n_chain", 100, None),
+    "SparseGrid": _Entry("sparse_grid", 500, 0.9),
+    "SwingUp": _Entry("swing_up", 500, 200.0),
+}
 
 
 def register() -> None:
     """Make `rltrain/DeepSea-v0` and the others known to Gymnasium, unless they are."""
-    for name, file in _FILES.items():
+    for name, entry in _ENTRIES.items():
         if f"rltrain/{name}-v0" not in gym.registry:
             gym.register(
                 f"rltrain/{name}-v0",
-                entry_point=f"rltrain.envs.{file}:{name}",
-                max_episode_steps=_LIMITS[name],
-                reward_threshold=REWARD_THRESHOLDS[name],
+                entry_point=f"rltrain.envs.{entry.file}:{name}",
+                max_episode_steps=entry.limit,
+                reward_threshold=entry.threshold,
             )

@@ -110,3 +110,51 @@ def test_which_action_means_right_is_drawn_for_every_cell():
     rights = np.array([[table[state][action][0][2] != 0 for action in (0, 1)] for state in range(400)])
     assert (rights.sum(axis=1) == 1).all()
     assert 120 < rights[:, 0].sum() < 280
+
+
+def hanging():
+    env = gym.make("rltrain/SwingUp-v0")
+    env.reset(seed=0)
+    return env
+
+
+def test_a_hanging_pole_pays_nothing_and_a_push_costs():
+    env = hanging()
+    obs, reward, terminated, _, _ = env.step(1)
+    assert obs[2] == pytest.approx(-1, abs=0.01)
+    assert (reward, terminated) == (0.0, False)
+    assert env.step(0)[1] == env.step(2)[1] == pytest.approx(-0.1)
+
+
+def placed(x, angle, turning):
+    env = hanging()
+    env.unwrapped.state = np.array([x, 0.0, angle, turning])
+    return env
+
+
+@pytest.mark.parametrize(
+    ("x", "angle", "turning", "reward"),
+    [
+        (0.0, 0.1, 0.0, 1.0),
+        (1.1, 0.0, 0.0, 0.0),
+        (0.0, 0.0, 1.5, 0.0),
+        (0.0, 0.8, 0.0, 0.0),
+        (0.0, 2 * np.pi, 0.0, 1.0),
+    ],
+)
+def test_a_step_pays_where_the_pole_stands_still_near_the_middle(x, angle, turning, reward):
+    assert placed(x, angle, turning).step(1)[1] == reward
+
+
+def test_only_the_end_of_the_track_ends_an_episode():
+    assert not placed(0.0, np.pi / 2, 0.0).step(1)[2]
+    assert placed(2.5, 0.0, 0.0).step(1)[2]
+
+
+def test_energy_is_kept_without_a_push():
+    """A pole let go at the side comes back to the side, and no higher, for ten seconds."""
+    env = placed(0.0, np.pi / 2, 0.0)
+    heights = np.array([env.step(1)[0][2] for _ in range(500)])
+    assert heights.max() < 0.05
+    assert heights[-100:].max() > -0.05
+    assert heights.min() == pytest.approx(-1, abs=0.05)

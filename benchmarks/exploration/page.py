@@ -1,0 +1,146 @@
+"""The evidence as a page: docs/exploration.md with tables and plots, and whether theory holds.
+
+    .venv/bin/python benchmarks/exploration/page.py
+
+Exits with 1 where an expectation does not hold, or was not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from expectations import Results, judged
+from grid import TASKS
+from scipy.stats import binomtest
+
+from rltrain.evaluation import t_interval
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent.parent / "docs"
+INTRODUCTION = """# What each exploration is worth
+
+Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds that no setting was chosen on;
+brackets are 95 % intervals: Student's t for means, Wilson's for shares. Where a strategy has several settings to choose
+from, the best on seeds 0 to 4 by the mean return while learning was taken; all of them are in
+`benchmarks/exploration/grid.py`, the one that was taken in `benchmarks/results/exploration/`. Deep agents have one
+setting for each strategy. The budget is stated for each table. `benchmarks/exploration/run.py` measures; `page.py`
+writes this page, and exits with 1 where an expectation fails.
+
+* **first success**: environment steps until the first episode that reaches the bar; median over the seeds that did.
+* **solved**: share of seeds whose final greedy policy reaches the bar.
+* **return while learning**: mean over all episodes of the budget, exploration included: the area under the curve.
+* **regret**: episodes times the exact optimum (of policies that see how many steps are left), minus what was earned,
+  luck included.
+"""
+
+
+def load() -> Results:
+    """(task, agent, strategy) -> result."""
+    found: Results = {}
+    for file in sorted((HERE.parent / "results" / "exploration").glob("*.json")):
+        data = json.loads(file.read_text())
+        found[data["task"], data["agent"], data["strategy"]] = data
+    return found
+
+
+def mean_with_interval(values: list[float], digits: int) -> str:
+    """`mean [low, high]`."""
+    interval = t_interval(np.array(values))
+    mean = f"{np.mean(values):,.{digits}f}"
+    return mean if interval is None else f"{mean} [{interval[0]:,.{digits}f}, {interval[1]:,.{digits}f}]"
+
+
+def share(count: int, of: int) -> str:
+    """`count of n [low, high]`."""
+    found = binomtest(count, of).proportion_ci(method="wilson")
+    return f"{count} of {of} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def row(data: dict[str, Any]) -> list[str]:
+    """The figures of one strategy."""
+    seeds, success = data["rows"], data["success"]
+    digits = 3 if success is not None and abs(success) < 2 else 1
+    cells = [f"`{data['strategy']}`"]
+    if success is not None:
+        found = [seed["first_success"] for seed in seeds if seed["first_success"] is not None]
+        cells.append(f"{int(np.median(found)):,} ({len(found)} of {len(seeds)})" if found else f"none of {len(seeds)}")
+        solved = sum(seed["final"] >= success - 1e-9 for seed in seeds)
+        cells.append(share(solved, len(seeds)))
+    cells.append(mean_with_interval([seed["learning_return"] for seed in seeds], digits))
+    cells.append(mean_with_interval([seed["final"] for seed in seeds], digits))
+    if "regret" in seeds[0]:
+        cells.append(mean_with_interval([seed["regret"] for seed in seeds], 0))
+    return cells
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One line a strategy, the best while learning first."""
+    ordered = sorted(results, key=lambda data: -float(np.mean([seed["learning_return"] for seed in data["rows"]])))
+    heads = ["strategy"] + (["first success", "solved"] if results[0]["success"] is not None else [])
+    heads += ["return while learning", "final policy"] + (["regret"] if "regret" in results[0]["rows"][0] else [])
+    lines = [heads, ["---"] * len(heads), *(row(data) for data in ordered)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plot(task: str, by_agent: dict[str, list[dict[str, Any]]]) -> str:
+    """Mean return of the episodes of each hundredth of the budget, over seeds, with its interval; a panel an agent."""
+    figure, panels = plt.subplots(1, len(by_agent), figsize=(6.4 * len(by_agent), 4.2), dpi=100, squeeze=False)
+    for axes, (agent, results) in zip(panels[0], by_agent.items(), strict=True):
+        for index, data in enumerate(results):
+            curves = np.array([seed["curve"] for seed in data["rows"]], float)
+            steps = np.arange(1, curves.shape[1] + 1) * data["steps"] / curves.shape[1]
+            count = np.isfinite(curves).sum(0)
+            some = count > 0
+            mean = np.nanmean(curves[:, some], 0)
+            half = np.zeros_like(mean)
+            several = count[some] > 1
+            half[several] = 2 * np.nanstd(curves[:, some][:, several], 0, ddof=1) / np.sqrt(count[some][several])
+            style = ("-", "--", ":")[index // 10]
+            (line,) = axes.plot(steps[some], mean, style, label=data["strategy"], linewidth=1.4)
+            axes.fill_between(steps[some], mean - half, mean + half, color=line.get_color(), alpha=0.12, linewidth=0)
+        axes.set(title=f"{agent} on {task}", xlabel="environment steps", ylabel="return while learning")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    name = f"images/exploration_{task}.png"
+    figure.savefig(DOCS / name, metadata={"Software": None})
+    plt.close(figure)
+    return name
+
+
+def main() -> None:
+    """Write the page, and say what does not hold."""
+    results = load()
+    by_task: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for (task, agent, _), data in results.items():
+        by_task[task][agent].append(data)
+    seeds = {len(data["rows"]) for data in results.values()}
+    parts = [
+        INTRODUCTION.format(seeds=" or ".join(map(str, sorted(seeds)))),
+        "## What theory says, and what was seen\n",
+    ]
+    verdicts = judged(results)
+    parts.append("\n".join(f"* {'holds' if held else '**does not hold**'}: {text}" for held, text in verdicts) + "\n")
+    for task in TASKS:
+        if task in by_task:
+            parts.append(f"## {task}\n\n{TASKS[task].about}\n\n![learning curves]({plot(task, by_task[task])})\n")
+            for agent, cells in by_task[task].items():
+                bar = "" if cells[0]["success"] is None else f", the bar is {cells[0]['success']:g}"
+                parts.append(f"**{agent}**, {cells[0]['steps']:,} steps{bar}:\n\n{table(cells)}\n")
+    (DOCS / "exploration.md").write_text("\n".join(parts))
+    for held, text in verdicts:
+        print("holds         " if held else "DOES NOT HOLD ", text)
+    sys.exit(not all(held for held, _ in verdicts))
+
+
+if __name__ == "__main__":
+    main()

@@ -94,7 +94,7 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
 
 def _exploration_misfits(config: Config, name: str, agent_name: str) -> Iterator[Problem]:
     settings: Any = config.agent
-    exploration = find("explorations", name)
+    exploration = find("explorations", name)(config.exploration)
     has, kind = exploration.kind, settings.explores_with
     if has != kind:
         yield Problem("exploration.name", f"'{name}' is a {has} and {agent_name} explores with a {kind}")

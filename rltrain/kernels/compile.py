@@ -102,8 +102,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
         env_rng, start_rng, rng = rngs
-        memory, q, visits, known = actor.memory, actor.memory.q, actor.memory.visits, actor.known
-        levels = actor.levels
+        q, visits, known, levels = actor.memory.q, actor.memory.visits, actor.known, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]
         for _ in range(count):
@@ -127,7 +126,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
                     next_action = choose(q[next_obs], known[next_obs], levels, actor.scratch, rng)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
-            learn(memory, actor.constants, step, actor.policy, rng)
+            learn(actor.memory, actor.constants, step, actor.policy, rng)
             now, obs = now + 1, next_obs
             if terminated or truncated:
                 obs = begin(world, log.actions, elapsed, env_rng, start_rng)

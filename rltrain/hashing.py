@@ -82,20 +82,20 @@ class SimHash:
 
     def __init__(self, config: HashSettings, space: gym.Space[Any], rng: np.random.Generator) -> None:
         self._encode = Encoder(space)
-        self._middle, self._half = np.zeros(self._encode.size), np.ones(self._encode.size)
+        middle, half = np.zeros(self._encode.size), np.ones(self._encode.size)
         if isinstance(space, gym.spaces.Box):
             low, high = _bounds(config, space)
             known = np.isfinite(low) & np.isfinite(high)
-            self._middle[known] = low[known] / 2 + high[known] / 2
-            self._half[known] = high[known] / 2 - low[known] / 2
-        self.planes = rng.standard_normal((self._encode.size + 1, config.bits))
+            middle[known] = low[known] / 2 + high[known] / 2
+            half[known] = high[known] / 2 - low[known] / 2
+        planes = rng.standard_normal((self._encode.size + 1, config.bits))
+        self._planes = planes[:-1] / half[:, None]  # the scale is a part of the planes: acting is hashed step by step
+        self._limits = middle @ self._planes - planes[-1]
         self._powers = 2 ** np.arange(config.bits, dtype=np.int64)
 
     def __call__(self, obs: Array) -> Array:
         """(N, *obs_shape) -> (N, 1) int64."""
-        x = (self._encode(obs) - self._middle) / self._half
-        sides = x @ self.planes[:-1] + self.planes[-1] > 0
-        return np.asarray((sides @ self._powers)[:, None])
+        return np.asarray(((self._encode(obs) @ self._planes > self._limits) @ self._powers)[:, None])
 
 
 class Bins:
@@ -174,18 +174,21 @@ class PseudoCounts:
         self._first = int(spec.action_space.start)
         self._hash = make_hash(config, spec.observation_space, rng)
         self._tally = Tally(int(spec.action_space.n))
+        self._latest: tuple[Array | None, Array] = None, np.zeros(0)  # what was hashed last, and its hashes
 
     def __call__(self, obs: Array) -> Array:
         """Visits (N, A) of observations (N, *obs_shape)."""
-        return self._tally.of(self._hash(obs))
+        self._latest = obs, self._hash(obs)
+        return self._tally.of(self._latest[1])
 
     def __len__(self) -> int:
         """How many hashes there are."""
         return len(self._tally)
 
     def add(self, obs: Array, action: Array) -> None:
-        """Count what was done."""
-        self._tally.add(self._hash(obs), (action - self._first).tolist())
+        """Count what was done; observations that were just asked for, the same array, are not hashed again."""
+        asked, hashes = self._latest
+        self._tally.add(hashes if obs is asked else self._hash(obs), (action - self._first).tolist())
 
     def state_dict(self) -> State:
         """Hashes and visits."""

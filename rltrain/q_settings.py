@@ -59,7 +59,10 @@ class DQNSettings(Settings):
     """Weight of a random network that never learns, added to each head: where nothing was learnt, heads differ."""
 
     noisy: bool = False
-    """Explore by noise in the weights, whose size is learnt, in place of an `exploration`."""
+    """Explore by noise in the weights, whose size is learnt, in place of an `exploration`.
+
+    The first `learning_starts` actions are uniform.
+    """
     noisy_std: float = Field(default=0.5, gt=0)
     """noisy: how large the noise begins, times 1 / sqrt(inputs of the layer); 0.5 is the paper's."""
     visits: HashSettings | None = None

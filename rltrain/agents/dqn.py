@@ -13,7 +13,8 @@ https://arxiv.org/abs/1706.10295.
 
 Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden
 layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; mse is (Q - y)^2 / 2; with noisy
-weights all environments act under the same noise, which is new at every step.
+weights all environments act under the same noise, which is new at every step, and actions are uniform during the
+first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always takes the same one).
 """
 
 from __future__ import annotations
@@ -92,12 +93,22 @@ class DQN:
         self.q.disturb(self._rng if explore else None)
         samples = self.q.infer(self._encode(obs))  # (N, K, A)
         mean = samples.mean(axis=1)
-        if not explore or self._exploration is None:
-            return np.asarray(mean.argmax(axis=1) + self._first_action)
-        values = ActionValues(mean, first=self._first, visits=None if self.visits is None else self.visits(obs))
-        if self._config.heads > 1:
-            values = values._replace(samples=samples.swapaxes(0, 1), std=samples.std(axis=1))
-        return self._exploration.select(values, self._steps, self._rng) + self._first_action
+        if not explore:
+            action = mean.argmax(axis=1)
+        elif self._exploration is None:
+            action = self._under_noise(mean)
+        else:
+            values = ActionValues(mean, first=self._first, visits=None if self.visits is None else self.visits(obs))
+            if self._config.heads > 1:
+                values = values._replace(samples=samples.swapaxes(0, 1), std=samples.std(axis=1))
+            action = self._exploration.select(values, self._steps, self._rng)
+        return np.asarray(action + self._first_action)
+
+    def _under_noise(self, mean: Array) -> Array:
+        """The best actions (N,) of a noisy network; uniform ones while it has learnt nothing that it could doubt."""
+        if self._steps < self._config.learning_starts:
+            return self._rng.integers(mean.shape[1], size=len(mean))
+        return np.asarray(mean.argmax(axis=1))
 
     def values(self, obs: Array) -> Array:
         """Q(s, a), (N, A), the mean of the heads, without noise."""

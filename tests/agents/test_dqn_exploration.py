@@ -67,6 +67,15 @@ def test_the_better_action_is_found_by_noise_alone(seed, settings):
     assert learnt.act(OBS[:5] * 0, explore=False).tolist() == [1] * 5
 
 
+def test_actions_are_uniform_until_there_is_something_to_learn_from():
+    dqn = noisy(learning_starts=50)
+    dqn.q.network.sigma[:] = 0
+    many = np.tile(OBS[:1], (2_000, 1))
+    assert 900 < dqn.act(many).sum() < 1_100  # 4 standard deviations are 90
+    dqn._steps = 50
+    assert dqn.act(many).tolist() == dqn.act(many, explore=False).tolist()
+
+
 def test_evaluation_takes_the_means_and_draws_nothing():
     dqn = play(noisy(), 30)
     before = canonical(dqn.state_dict())

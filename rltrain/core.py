@@ -59,6 +59,7 @@ class ActionValues(NamedTuple):
     std: Array | None = None  # (N, A) for posterior sampling
     samples: Array | None = None  # (K, N, A) ensemble heads
     visits: Array | None = None  # (N, A) for UCB
+    moments: Array | None = None  # (N, A, 2) targets seen, sum of their squared deviations
     first: Array | None = None  # (N,) bool: an episode begins here
 
 

@@ -81,7 +81,7 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
     agent_name = component_name(config.agent)
     kind = config.agent.explores_with  # type: ignore[attr-defined]
     if kind is None and config.exploration is not None:
-        yield Problem("exploration", f"{agent_name} takes no exploration: leave this block out")
+        yield Problem("exploration", f"{agent_name} takes no exploration as it is set: leave this block out")
     if kind == "selector" and config.exploration is None:
         yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: epsilon_greedy}}")
     if kind is not None and config.exploration is not None:
@@ -94,15 +94,16 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
 
 def _exploration_misfits(config: Config, name: str, agent_name: str) -> Iterator[Problem]:
     settings: Any = config.agent
-    exploration = find("explorations", name)
+    exploration = find("explorations", name)(config.exploration)
     has, kind = exploration.kind, settings.explores_with
     if has != kind:
         yield Problem("exploration.name", f"'{name}' is a {has} and {agent_name} explores with a {kind}")
     needs = getattr(exploration, "needs", ())
     if needs and not set(needs) & set(settings.offers):
+        ways = [way for name, way in getattr(settings, "on_request", {}).items() if name in needs]
         others = [other for other in names("explorations") if not getattr(find("explorations", other), "needs", ())]
         yield Problem(
             "exploration.name",
             f"{name} needs the {' or '.join(needs)} of every action, which {agent_name} does not keep: "
-            f"use {' or '.join(others)}",
+            f"{' or '.join([*ways, 'use ' + ', '.join(others)])}",
         )

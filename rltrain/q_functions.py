@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rltrain.arrays import Tensor, copy_into
-from rltrain.core import Array, State
-from rltrain.networks import Activation, blueprint, build, load_network_state, network_state
+from rltrain.core import Array, Metrics, State
+from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.noisy import NoisyNetwork
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
 """(q (B * K, A), *arguments) -> gradient of the loss at q (B * K, A), and whatever else is wanted."""
@@ -25,7 +26,7 @@ class QFunction:
     Where nothing was learnt the heads differ by their priors, so an agent that follows one head for an episode goes
     where it may be right. With `dueling` the outputs of a head are [V, A_1 ... A_n] and Q = V + A - mean A.
     Sources: Osband et al. 2016, https://arxiv.org/abs/1602.04621; priors: Osband, Aslanides and Cassirer 2018,
-    https://arxiv.org/abs/1806.03335; dueling: Wang et al. 2016, https://arxiv.org/abs/1511.06581.
+    https://arxiv.org/abs/1806.03335; noisy weights: `noisy.py`; dueling: Wang et al. 2016, https://arxiv.org/abs/1511.06581.
     """
 
     def __init__(
@@ -38,13 +39,18 @@ class QFunction:
         dueling: bool,
         heads: int,
         prior_scale: float,
+        noisy_std: float | None,
         rng: np.random.Generator,
         device: str,
     ) -> None:
         self.heads, self._gradient, self._scale = heads, gradient, prior_scale
         self._dueling = dueling_layer(actions) if dueling else None
         shape = (*sizes, actions + dueling)
-        self.network = build([blueprint(shape, activation, rng) for _ in range(heads)], device)
+        plans = [blueprint(shape, activation, rng) for _ in range(heads)]
+        self.network: Network = build(plans, device)
+        self._noisy: NoisyNetwork | None = None
+        if noisy_std is not None:
+            self.network = self._noisy = NoisyNetwork(self.network, plans, noisy_std)
         self.prior = build([blueprint(shape, activation, rng) for _ in range(heads)], device) if prior_scale else None
 
     def follow(self, other: QFunction, tau: float) -> None:
@@ -56,6 +62,16 @@ class QFunction:
         """Become equal to another, priors included."""
         self.network.parameters[:] = other.network.parameters
         self.prior = other.prior
+
+    def disturb(self, rng: np.random.Generator | None) -> None:
+        """Where weights are noisy, draw new noise, or without a generator take the means alone; else nothing."""
+        if self._noisy is not None:
+            self._noisy.disturb(rng)
+
+    def metrics(self) -> Metrics:
+        """The mean of |sigma|, where weights are noisy: how much is left of the noise."""
+        noisy = self._noisy
+        return {} if noisy is None else {"exploration/sigma": lambda: abs(noisy.sigma)}
 
     def values(self, obs: Tensor) -> Tensor:
         """Rows (B * K, A) for observations (B, I), in memory that may be used again by the next call."""

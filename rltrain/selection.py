@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -89,17 +89,19 @@ class RowSelector:
     """A selector that is told by what it does with one row of values.
 
     A strategy gives two compilable functions. `choose(q, visits, levels, scratch, rng) -> int` draws an
-    action from q (A,) and visits (A,) with `levels`, the current numbers of its schedules, and `scratch`
-    (A,) to work in. `probabilities(q, visits, levels, out)` writes the distribution that `choose` draws
-    from into `out` (A,); None where it has no closed form.
+    action from q (A,) and visits (A,), or what else it `reads`, with `levels`, the current numbers of its
+    schedules, and `scratch` (A,) to work in. `probabilities(q, visits, levels, out)` writes the distribution that
+    `choose` draws from into `out` (A,); None where it has no closed form.
     """
 
     kind = "selector"
     levels: ClassVar[tuple[str, ...]] = ()
     """Settings that are schedules or plain numbers, in the order in which `choose` takes their values."""
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
     """Fields of `ActionValues` beside `mean`, one of which it must have."""
-    choose: ClassVar[Callable[..., int]]
+    reads: Literal["visits", "moments"] = "visits"
+    """The field of which `choose` gets a row beside q."""
+    choose: Callable[..., int]
     probabilities: ClassVar[Callable[..., None] | None] = None
 
     def __init__(self, config: Settings) -> None:
@@ -114,11 +116,10 @@ class RowSelector:
     def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,), drawn row after row."""
         levels = self.levels_at(step)
-        visits = repeat(()) if values.visits is None else values.visits.tolist()
-        scratch = [0.0] * values.mean.shape[1]
-        choose = type(self).choose
-        rows = zip(values.mean.tolist(), visits, strict=False)
-        return np.array([choose(row, counts, levels, scratch, rng) for row, counts in rows])
+        known = values.visits if self.reads == "visits" else values.moments
+        scratch, choose = [0.0] * values.mean.shape[1], self.choose
+        rows = zip(values.mean.tolist(), repeat(()) if known is None else known.tolist(), strict=False)
+        return np.array([choose(row, seen, levels, scratch, rng) for row, seen in rows])
 
     def metrics(self, step: int) -> Metrics:
         """The current value of every schedule."""

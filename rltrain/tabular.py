@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.compilable import compilable
+from rltrain.compilable import compilable, inlined
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.mdp import reachable
 from rltrain.registry import find
@@ -35,7 +35,7 @@ class TabularSettings(Settings):
     """Settings that every learning table has; steps are environment steps."""
 
     explores_with: ClassVar[str] = "selector"
-    offers: ClassVar[tuple[str, ...]] = ("visits",)
+    offers: ClassVar[tuple[str, ...]] = ("visits", "moments")
 
     learning_rate: ScheduleSetting = Constant(value=0.1)
     """Step size alpha: a number, or a schedule of environment steps."""
@@ -100,6 +100,27 @@ def step_size(learning_rate: float, power: float, visits: int) -> float:
     return learning_rate / math.pow(visits, power)  # not **: NumPy, Python and Numba each have their own
 
 
+@inlined
+def note(memory: Any, obs: int, action: int, error: float, alpha: float) -> None:
+    """Take in how far a target is from Q(s, a), which is about to move by alpha of it, where that is kept.
+
+    n += 1;  M += (target - Q_old) (target - Q_new) = (1 - alpha) error^2
+
+    Exact where alpha = 1/n: Welford 1962, https://doi.org/10.1080/00401706.1962.10490022
+    """
+    if len(memory.moments) > 0:
+        memory.moments[obs, action, 0] += 1.0
+        memory.moments[obs, action, 1] += (1.0 - alpha) * error * error
+
+
+@inlined
+def move(memory: Any, obs: int, action: int, target: float, alpha: float) -> None:
+    """Q(s, a) += alpha (target - Q(s, a))."""
+    error = target - memory.q[obs, action]
+    note(memory, obs, action, error, alpha)
+    memory.q[obs, action] += alpha * error
+
+
 @compilable
 def best_target(q: Any, gamma: float, reward: float, next_obs: int, terminated: bool) -> float:
     """r + gamma max_a' Q(s', a'); nothing follows a terminal state."""
@@ -114,10 +135,11 @@ class Constants(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a rule changes. An agent with more has a NamedTuple of its own, with these two fields as well."""
+    """What a rule changes. An agent with more has a NamedTuple of its own, with these fields as well."""
 
     q: Array  # (S, A) float64: what is acted on
     visits: Array  # (S, A) int64: how often each pair was taken, the current step included
+    moments: Array  # (S, A, 2) as `note` says; empty unless the exploration needs them
 
 
 class TabularAgent:
@@ -155,9 +177,10 @@ class TabularAgent:
         """The arrays that the rule changes."""
         return Memory(*self.tables())
 
-    def tables(self) -> tuple[Array, Array]:
-        """A fresh `q` and `visits`."""
-        return np.full(self.shape, self.config.initial_value), np.zeros(self.shape, np.int64)
+    def tables(self) -> tuple[Array, Array, Array]:
+        """A fresh `q`, `visits` and `moments`."""
+        moments = np.zeros((*self.shape, 2) if "moments" in getattr(self.exploration, "needs", ()) else (0, 0, 2))
+        return np.full(self.shape, self.config.initial_value), np.zeros(self.shape, np.int64), moments
 
     def make_constants(self) -> Any:
         """The numbers of the rule."""
@@ -178,7 +201,8 @@ class TabularAgent:
         return action + self.first_action
 
     def _select(self, rows: Array, step: int) -> Array:
-        values = ActionValues(self.memory.q[rows], visits=self.memory.visits[rows])
+        moments = self.memory.moments[rows] if len(self.memory.moments) else None
+        values = ActionValues(self.memory.q[rows], visits=self.memory.visits[rows], moments=moments)
         return self.exploration.select(values, step, self.rng)
 
     def values(self, obs: Array) -> Array:
@@ -212,8 +236,8 @@ class TabularAgent:
             assert isinstance(self.exploration, RowSelector)
             write = type(self.exploration).probabilities
             assert write is not None
-            levels = self.exploration.levels_at(step)
-            write(self.memory.q[next_obs], self.memory.visits[next_obs], levels, self.policy)
+            known = getattr(self.memory, self.exploration.reads)
+            write(self.memory.q[next_obs], known[next_obs], self.exploration.levels_at(step), self.policy)
         return int(self._select(np.array([next_obs]), step)[0]) if self.draws_next else -1
 
     def update(self) -> Metrics:
@@ -247,9 +271,9 @@ class TabularAgent:
         """Empty what the rule keeps of the open episode of an environment."""
 
     def state_dict(self) -> State:
-        """Every array of the memory, the next actions, and the generators."""
+        """Every array of the memory that is not empty, the next actions, and the generators."""
         return {
-            "memory": {name: array.copy() for name, array in self.memory._asdict().items()},
+            "memory": {name: array.copy() for name, array in self.memory._asdict().items() if array.size},
             "pending": self.pending.copy(),
             "exploration": self.exploration.state_dict(),
             "rng": self.rng.bit_generator.state,
@@ -259,7 +283,8 @@ class TabularAgent:
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
         for name, array in self.memory._asdict().items():
-            array[...] = state["memory"][name]
+            if array.size:
+                array[...] = state["memory"][name]
         self.pending[:] = state["pending"]
         self.exploration.load_state_dict(state["exploration"])
         self.rng.bit_generator.state = state["rng"]

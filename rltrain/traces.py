@@ -45,6 +45,7 @@ class TraceMemory(NamedTuple):
 
     q: Array  # (S, A)
     visits: Array  # (S, A)
+    moments: Array  # (S, A, 2)
     trace: Array  # (N, S * A)
     active: Array  # (N, S * A) int64: the pairs with a trace, in the first `alive` places
     alive: Array  # (N,) int64: how many they are
@@ -60,7 +61,7 @@ class TraceConstants(NamedTuple):
     kind: int
 
 
-def trace_memory(tables: tuple[Array, Array], envs: int) -> TraceMemory:
+def trace_memory(tables: tuple[Array, Array, Array], envs: int) -> TraceMemory:
     """Tables without any trace."""
     size = (envs, tables[0].size)
     trace, active = np.zeros(size), np.zeros(size, np.int64)

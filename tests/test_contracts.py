@@ -40,7 +40,7 @@ def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration="epsilon_gr
             "seed": seed,
             "device": "cpu",
         }
-        if settings_class("agents", agent).explores_with == "selector":
+        if settings_class("agents", agent)(name=agent).explores_with == "selector":
             data["exploration"] = {"name": exploration}
         made = from_dict(data).config
         if not problems(made):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rltrain.compilable import compilable
 from rltrain.core import Array
 from rltrain.selection import first_best
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, note, step_size
 
 
 class DoubleMemory(NamedTuple):
@@ -25,6 +25,7 @@ class DoubleMemory(NamedTuple):
 
     q: Array  # (S, A) mean of the two
     visits: Array  # (S, A)
+    moments: Array  # (S, A, 2)
     pair: Array  # (2, S, A)
     updates: Array  # (2, S, A) int64: of each table
 
@@ -39,7 +40,9 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
         target += constants.gamma * judge[step.next_obs, first_best(chooser[step.next_obs])]
     memory.updates[learner, step.obs, step.action] += 1
     alpha = step_size(step.learning_rate, constants.visit_power, memory.updates[learner, step.obs, step.action])
-    chooser[step.obs, step.action] += alpha * (target - chooser[step.obs, step.action])
+    error = target - chooser[step.obs, step.action]
+    note(memory, step.obs, step.action, error, alpha)
+    chooser[step.obs, step.action] += alpha * error
     memory.q[step.obs, step.action] = (chooser[step.obs, step.action] + judge[step.obs, step.action]) / 2
 
 
@@ -51,5 +54,5 @@ class DoubleQLearning(TabularAgent):
 
     def make_memory(self) -> DoubleMemory:
         """Two equal tables and their mean."""
-        q, visits = self.tables()
-        return DoubleMemory(q, visits, q[None].repeat(2, axis=0), visits[None].repeat(2, axis=0))
+        q, visits, moments = self.tables()
+        return DoubleMemory(q, visits, moments, q[None].repeat(2, axis=0), visits[None].repeat(2, axis=0))

@@ -26,7 +26,7 @@ from rltrain.agents.q_learning import learn as learn_directly
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Problem
 from rltrain.selection import random_action
-from rltrain.tabular import MAX_ENTRIES, Step, TabularAgent, TabularSettings, best_target, step_size
+from rltrain.tabular import MAX_ENTRIES, Step, TabularAgent, TabularSettings, best_target, note, step_size
 
 
 class ModelMemory(NamedTuple):
@@ -34,6 +34,7 @@ class ModelMemory(NamedTuple):
 
     q: Array  # (S, A)
     visits: Array  # (S, A)
+    moments: Array  # (S, A, 2)
     known: Array  # (S * A,) int64: the pairs seen, in the order in which they came
     seen: Array  # (1,) int64: how many they are
     next_obs: Array  # (S * A, M) int64
@@ -112,6 +113,9 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
         pair = remember(memory, step)
         if not step.terminated:
             memory.leads[step.next_obs, pair] = True
+        target = best_target(memory.q, constants.gamma, step.reward, step.next_obs, step.terminated)
+        alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+        note(memory, step.obs, step.action, target - memory.q[step.obs, step.action], alpha)
         queue(memory, constants, pair)
         sweep(memory, constants, step)
         return

@@ -13,7 +13,7 @@ from typing import Any
 
 from rltrain.compilable import compilable
 from rltrain.core import EnvSpec, Problem
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size, without_probabilities
+from rltrain.tabular import Step, TabularAgent, TabularSettings, move, step_size, without_probabilities
 
 
 @compilable
@@ -27,7 +27,7 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
             expected += policy[action] * q[step.next_obs, action]
         target += constants.gamma * expected
     alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
-    q[step.obs, step.action] += alpha * (target - q[step.obs, step.action])
+    move(memory, step.obs, step.action, target, alpha)
 
 
 class ExpectedSarsaSettings(TabularSettings):

@@ -20,7 +20,7 @@ import numpy as np
 
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Problem
-from rltrain.tabular import MAX_ENTRIES, Constants, Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import MAX_ENTRIES, Constants, Step, TabularAgent, TabularSettings, move, step_size
 
 
 class EpisodeMemory(NamedTuple):
@@ -28,6 +28,7 @@ class EpisodeMemory(NamedTuple):
 
     q: Array  # (S, A)
     visits: Array  # (S, A)
+    moments: Array  # (S, A, 2)
     returns: Array  # (S, A) int64: returns that each pair has learnt from
     first: Array  # (N, S, A) int64: step of the open episode at which a pair came first, -1 for not yet
     obs: Array  # (N, T) int64
@@ -56,7 +57,7 @@ def learn(memory: Any, constants: Constants, step: Step, policy: Any, rng: Any) 
             memory.first[env, obs, action] = -1
             memory.returns[obs, action] += 1
             alpha = step_size(step.learning_rate, constants.visit_power, memory.returns[obs, action])
-            memory.q[obs, action] += alpha * (total - memory.q[obs, action])
+            move(memory, obs, action, total, alpha)
     memory.length[env] = 0
 
 
@@ -91,10 +92,10 @@ class MonteCarlo(TabularAgent):
         """An empty table and empty episodes."""
         envs, limit = self.spec.num_envs, self.spec.max_episode_steps
         assert limit is not None
-        q, visits = self.tables()
+        tables = self.tables()
         steps = (np.zeros((envs, limit), np.int64), np.zeros((envs, limit), np.int64), np.zeros((envs, limit)))
         first = np.full((envs, *self.shape), -1, np.int64)
-        return EpisodeMemory(q, visits, np.zeros_like(visits), first, *steps, np.zeros(envs, np.int64))
+        return EpisodeMemory(*tables, np.zeros(self.shape, np.int64), first, *steps, np.zeros(envs, np.int64))
 
     def forget(self, env: int) -> None:
         """The open episode is empty."""

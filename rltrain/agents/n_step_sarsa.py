@@ -17,7 +17,7 @@ from pydantic import Field
 
 from rltrain.compilable import compilable
 from rltrain.core import Array
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, move, step_size
 
 
 class WaitingMemory(NamedTuple):
@@ -25,6 +25,7 @@ class WaitingMemory(NamedTuple):
 
     q: Array  # (S, A)
     visits: Array  # (S, A)
+    moments: Array  # (S, A, 2)
     updates: Array  # (S, A) int64: sums that each pair has learnt from
     obs: Array  # (N, n) int64
     action: Array  # (N, n) int64
@@ -50,7 +51,7 @@ def learn_oldest(memory: Any, constants: Any, step: Step, beyond: float) -> None
     obs, action = memory.obs[env, 0], memory.action[env, 0]
     memory.updates[obs, action] += 1
     alpha = step_size(step.learning_rate, constants.visit_power, memory.updates[obs, action])
-    memory.q[obs, action] += alpha * (target - memory.q[obs, action])
+    move(memory, obs, action, target, alpha)
     memory.waiting[env] -= 1
     for index in range(memory.waiting[env]):
         memory.obs[env, index] = memory.obs[env, index + 1]

@@ -10,16 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from rltrain.compilable import compilable
-from rltrain.tabular import Step, TabularAgent, TabularSettings, best_target, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, best_target, move, step_size
 
 
 @compilable
 def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
     """Move Q(s, a) towards the reward and the best that can follow."""
-    q = memory.q
-    target = best_target(q, constants.gamma, step.reward, step.next_obs, step.terminated)
+    target = best_target(memory.q, constants.gamma, step.reward, step.next_obs, step.terminated)
     alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
-    q[step.obs, step.action] += alpha * (target - q[step.obs, step.action])
+    move(memory, step.obs, step.action, target, alpha)
 
 
 class QLearning(TabularAgent):

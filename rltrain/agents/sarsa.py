@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from rltrain.compilable import compilable
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, move, step_size
 
 
 @compilable
@@ -23,7 +23,7 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
     if not step.terminated:
         target += constants.gamma * q[step.next_obs, step.next_action]
     alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
-    q[step.obs, step.action] += alpha * (target - q[step.obs, step.action])
+    move(memory, step.obs, step.action, target, alpha)
 
 
 class Sarsa(TabularAgent):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from rltrain.compilable import compilable
-from rltrain.tabular import Step, TabularAgent, TabularSettings, step_size
+from rltrain.tabular import Step, TabularAgent, TabularSettings, note, step_size
 from rltrain.traces import (
     DUTCH,
     TraceConstants,
@@ -38,12 +38,13 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
     value = q[step.obs, step.action]
     beyond = 0.0 if step.terminated else q[step.next_obs, step.next_action]
     error = step.reward + constants.gamma * beyond - value
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    note(memory, step.obs, step.action, error, alpha)
     if constants.kind != DUTCH:
         carry_back(memory, constants, step, error, over)
         return
     drift = value - memory.previous[step.env]
     carry_back(memory, constants, step, error + drift, over)
-    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
     q[step.obs, step.action] -= alpha * drift
     memory.previous[step.env] = 0.0 if over else beyond
 

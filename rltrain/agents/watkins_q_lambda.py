@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rltrain.agents.sarsa_lambda import SarsaLambda
 from rltrain.compilable import compilable
 from rltrain.selection import greatest
-from rltrain.tabular import Step
+from rltrain.tabular import Step, note, step_size
 from rltrain.traces import TraceSettings, carry_back
 
 
@@ -27,6 +27,8 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
     beyond = 0.0 if step.terminated else greatest(q[step.next_obs])
     cut = step.terminated or step.truncated or q[step.next_obs, step.next_action] < beyond
     error = step.reward + constants.gamma * beyond - q[step.obs, step.action]
+    alpha = step_size(step.learning_rate, constants.visit_power, memory.visits[step.obs, step.action])
+    note(memory, step.obs, step.action, error, alpha)
     carry_back(memory, constants, step, error, cut)
 
 

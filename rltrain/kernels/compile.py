@@ -44,6 +44,7 @@ class Actor(NamedTuple):
 
     memory: Any
     constants: Any
+    known: Array  # (S, A) or (S, A, 2): what the exploration reads beside q
     pending: Array  # (1,) int64: the next action where it is drawn already, else -1
     schedules: Array  # (L + 1, 4) the exploration's, then the learning rate
     levels: Array  # (L,)
@@ -101,14 +102,14 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
         env_rng, start_rng, rng = rngs
-        memory, q, visits, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.levels
+        q, visits, known, levels = actor.memory.q, actor.memory.visits, actor.known, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]
         for _ in range(count):
             action, next_action = next_action, -1
             if action < 0:
                 set_levels(actor.schedules, levels, now)
-                action = choose(q[obs], visits[obs], levels, actor.scratch, rng)
+                action = choose(q[obs], known[obs], levels, actor.scratch, rng)
             next_obs, paid, terminated = take(world, obs, action, env_rng)
             reward = np.float32(paid)
             if has_bonus:
@@ -120,12 +121,12 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
             if (draws_next or averages_policy) and not terminated:
                 set_levels(actor.schedules, levels, now + 1)
                 if averages_policy:
-                    probabilities(q[next_obs], visits[next_obs], levels, actor.policy)
+                    probabilities(q[next_obs], known[next_obs], levels, actor.policy)
                 if draws_next:
-                    next_action = choose(q[next_obs], visits[next_obs], levels, actor.scratch, rng)
+                    next_action = choose(q[next_obs], known[next_obs], levels, actor.scratch, rng)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
-            learn(memory, actor.constants, step, actor.policy, rng)
+            learn(actor.memory, actor.constants, step, actor.policy, rng)
             now, obs = now + 1, next_obs
             if terminated or truncated:
                 obs = begin(world, log.actions, elapsed, env_rng, start_rng)

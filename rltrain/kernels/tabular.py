@@ -174,7 +174,7 @@ def parts_of(agent: TabularAgent, bonus: Count | None, board: TableBoard | Black
     selector = agent.exploration
     assert isinstance(selector, RowSelector)
     return Parts(
-        choose=type(selector).choose,
+        choose=selector.choose,
         probabilities=(type(selector).probabilities if agent.averages_policy else None) or no_probabilities,
         learn=type(agent).learn,
         rarity=no_rarity if bonus is None else Count.rarity,
@@ -194,6 +194,7 @@ def actor_of(agent: TabularAgent, bonus: Count | None) -> Actor:
     return Actor(
         memory=agent.memory,
         constants=agent.constants,
+        known=getattr(agent.memory, selector.reads),
         pending=agent.pending,
         schedules=np.array([schedule.numbers for schedule in schedules]),
         levels=np.zeros(len(selector.schedules)),

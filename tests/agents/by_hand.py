@@ -11,15 +11,15 @@ Q = np.array([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0], [64.0, 128.0]])
 ENDS = ["", "truncated", "terminated", "terminated and truncated"]
 
 
-def agent(name, q=0.0, *, num_envs=1, first=0, epsilon=1.0, **settings):
+def agent(name, q=0.0, *, num_envs=1, first=0, epsilon=1.0, selector=None, **settings):
     """An agent over 4 states and 2 actions, numbered from `first` on, whose table begins as `q`, or as it is set."""
     spaces = gym.spaces.Discrete(4, start=first), gym.spaces.Discrete(2, start=first)
     config = settings_class("agents", name)(name=name, **{"gamma": 0.5, "learning_rate": 0.5, **settings})
-    selector = find("explorations", "epsilon_greedy")
+    greedy = find("explorations", "epsilon_greedy")
     made = find("agents", name)(
         config,
         EnvSpec("test", *spaces, num_envs, max_episode_steps=20),
-        exploration=selector(selector.Config(epsilon=epsilon)),
+        exploration=selector or greedy(greedy.Config(epsilon=epsilon)),
         rng=np.random.default_rng(0),
         device="cpu",
     )

@@ -10,7 +10,7 @@ from scipy import stats
 from rltrain.core import ActionValues
 from rltrain.exploration.boltzmann import Boltzmann
 from rltrain.exploration.greedy import Greedy
-from rltrain.exploration.thompson import Thompson
+from rltrain.exploration.thompson import Thompson, choose_by_moments, posterior
 from rltrain.exploration.ucb import Ucb, upper_bounds
 from rltrain.registry import find, names, settings_class
 from rltrain.schedules import Linear
@@ -233,6 +233,63 @@ def test_thompson_takes_each_action_as_often_as_it_is_the_best():
     selector = Thompson(Thompson.Config())
     share = stats.norm.cdf(0.6 / math.sqrt(0.5))
     assert_drawn_from(np.array([share, 1 - share]), counts(selector, [4.0, 3.2], [3, 3]))
+
+
+@pytest.mark.parametrize(
+    ("targets", "mean", "count", "shape", "rate"),
+    [
+        # prior m 1, p 2, w 4, c 3: k = (4/2)^2 = 4, b = 3 * 16 = 48
+        ([], 1.0, 4.0, 3.0, 48.0),
+        ([6.0], 2.0, 5.0, 3.5, 58.0),  # (4 + 6)/5; 48 + 4 * 1/5 * 25 / 2 = 58
+        # mean 4, M = 4 + 0 + 4 + 4 + 4 = 16: (4 + 20)/9; 48 + 16/2 + 4 * 5/9 * 9 / 2 = 66
+        ([2.0, 4.0, 6.0, 2.0, 6.0], 24 / 9, 9.0, 5.5, 66.0),
+    ],
+)
+def test_the_normal_inverse_gamma_posterior_is_the_closed_form(targets, mean, count, shape, rate):
+    """Murphy 2007: m_n = (k m + sum x)/(k + n), k_n = k + n, a_n = a + n/2, b_n = b + M/2 + k n (x - m)^2/(2 (k + n))"""
+    average = np.mean(targets) if targets else 123.0  # nothing seen: whatever stands in the table
+    squares = np.sum((np.array(targets) - average) ** 2)
+    found = posterior(average, float(len(targets)), squares, [1.0, 2.0, 4.0, 3.0])
+    assert found == pytest.approx((mean, count, shape, rate))
+
+
+def test_the_posterior_after_one_target_and_then_four_is_that_after_five():
+    """What is believed after the first is the prior of the rest: k = k_n, w^2 = b_n / a_n, p^2 = w^2 / k_n."""
+    targets, prior = np.array([2.0, 4.0, 6.0, 2.0, 6.0]), [1.0, 2.0, 4.0, 3.0]
+    mean, count, shape, rate = posterior(targets[0], 1.0, 0.0, prior)
+    believed = [mean, math.sqrt(rate / shape / count), math.sqrt(rate / shape), shape]
+    rest = targets[1:]
+    after = posterior(rest.mean(), 4.0, rest.var() * 4, believed)
+    assert after == pytest.approx(posterior(targets.mean(), 5.0, targets.var() * 5, prior))
+
+
+@pytest.mark.parametrize(("n", "squares"), [(0, 0.0), (1, 0.0), (6, 20.0)])
+def test_draws_by_moments_have_students_distribution(n, squares):
+    """theta ~ m_n + sqrt(b_n / (a_n k_n)) t with 2 a_n degrees of freedom, each action by itself."""
+    levels, rng, drawn = [0.5, 2.0, 3.0, 2.0], np.random.default_rng(0), np.zeros((5_000, 2))
+    for row in drawn:
+        assert choose_by_moments([4.0, 4.0], [[n, squares]] * 2, levels, row, rng) == row.argmax()
+    mean, count, shape, rate = posterior(4.0, n, squares, levels)
+    for column in drawn.T:
+        scale = math.sqrt(rate / (shape * count))
+        assert stats.kstest(column, "t", args=(2 * shape, mean, scale)).pvalue > 1e-3
+    assert abs(stats.spearmanr(drawn).statistic) < 0.06
+
+
+def test_a_noise_that_is_firmly_believed_gives_the_gaussian_posterior():
+    levels, rng, drawn = [1.0, 0.5, 2.0, 1e9], np.random.default_rng(0), np.zeros((5_000, 2))
+    for row in drawn:
+        choose_by_moments([-3.0, -3.0], [[48, 700.0]] * 2, levels, row, rng)
+    assert stats.kstest(drawn[:, 0], "norm", args=(-2.0, 0.25)).pvalue > 1e-3  # as above
+
+
+def test_what_only_the_other_posterior_has_is_refused_and_each_says_what_it_needs():
+    with pytest.raises(ValidationError, match="noise_shape is for posterior normal_inverse_gamma"):
+        Thompson.Config(noise_shape=5.0)
+    learns = Thompson(Thompson.Config(posterior="normal_inverse_gamma", noise_shape=5.0))
+    assert (learns.needs, learns.reads) == (("moments",), "moments")
+    values = ActionValues(np.array([[0.0, 50.0]]), moments=np.array([[[9.0, 1.0], [9.0, 1.0]]]))
+    assert learns.select(values, 0, np.random.default_rng(0)).tolist() == [1]
 
 
 def test_the_selectors_that_need_visits_say_so():

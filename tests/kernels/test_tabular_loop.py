@@ -104,6 +104,12 @@ def test_every_setting_of_a_rule_is_the_same_in_both_loops(agent, env):
     assert assert_parity(agent, {"name": "epsilon_greedy", "epsilon": epsilon}, env)
 
 
+@pytest.mark.parametrize("agent", ["q_learning", "sarsa_lambda"])
+def test_a_noise_that_is_learnt_is_the_same_in_both_loops(agent):
+    belief = {"name": "thompson", "posterior": "normal_inverse_gamma", "noise_std": 0.5}
+    assert assert_parity(agent, belief, ENVS[1])
+
+
 @pytest.mark.parametrize("over", ["state", "state_action"])
 def test_a_count_bonus_is_paid_and_reported_alike(over):
     for agent in ("q_learning", "sarsa"):

@@ -94,6 +94,12 @@ class ModuleNetwork:
         torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
         return parts
 
+    def input_gradient(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The gradient at the inputs (B, I)."""
+        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,)), x)
+        gradient: torch.Tensor = pull(gradient_at(outputs.detach(), *arguments)[0])[0]
+        return gradient
+
     def evaluate(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) without a graph."""
         with torch.no_grad():

@@ -1,0 +1,40 @@
+"""Memory that the passes of a perceptron write into, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rltrain.core import Array
+
+
+class Workspace:
+    """Memory for the outputs of every layer, for as many rows as were ever asked for."""
+
+    def __init__(self, sizes: Sequence[int], free: int) -> None:
+        self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + free, 0
+        self._outputs: list[Array] = []
+        self._hidden: list[tuple[Array, Array]] = []
+        self._widened = np.empty((0, self._wide), np.float32)
+
+    def outputs(self, rows: int) -> list[Array]:
+        """Outputs of every layer, (rows, units) each."""
+        if rows > self._rows:
+            self._rows, self._hidden = rows, []
+            self._outputs = [np.empty((rows, size), np.float32) for size in self._sizes]
+            self._widened = np.empty((rows, self._wide), np.float32)
+        return [part[:rows] for part in self._outputs]
+
+    def hidden(self, rows: int) -> list[tuple[Array, Array]]:
+        """Room for slopes and gradients of the hidden layers, (rows, units) each; only a backward pass needs it."""
+        if not self._hidden:
+            self._hidden = [(np.empty_like(part), np.empty_like(part)) for part in self._outputs[:-1]]
+        return [(slopes[:rows], grads[:rows]) for slopes, grads in self._hidden]
+
+    def widened(self, outputs: Array, free: Array) -> Array:
+        """Outputs with the free ones after them."""
+        wide = self._widened[: len(outputs)]
+        wide[:, : outputs.shape[1]] = outputs
+        wide[:, outputs.shape[1] :] = free
+        return wide

@@ -28,6 +28,7 @@ class Branches(torch.nn.Module):
 
     def __init__(self, plans: Sequence[Blueprint]) -> None:
         super().__init__()
+        self.features = [plan.features for plan in plans]
         self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
         self.free = torch.nn.ParameterList(
             torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32) if plan.free is None else plan.free.copy()))
@@ -37,8 +38,10 @@ class Branches(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) of inputs (B, I)."""
         parts = []
-        for branch, free in zip(self.branches, self.free, strict=True):
-            parts += [branch(x), free.expand(len(x), -1)]
+        for branch, features, free in zip(self.branches, self.features, self.free, strict=True):
+            assert isinstance(branch, torch.nn.Sequential)
+            hidden = branch[:-1](x)
+            parts += [branch[-1](hidden), *([hidden] if features else []), free.expand(len(x), -1)]
         return torch.cat(parts, 1)
 
 

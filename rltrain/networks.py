@@ -39,6 +39,7 @@ class Blueprint:
     weights: list[Array]  # (inputs, outputs) each
     biases: list[Array]
     free: Array | None = None  # (F,) outputs that are parameters themselves, the same for every input
+    features: bool = False  # whether the units of the last hidden layer are outputs too, before the free ones
 
     @property
     def sizes(self) -> list[int]:
@@ -48,7 +49,7 @@ class Blueprint:
     @property
     def outputs(self) -> int:
         """How many outputs a network of this kind has."""
-        return len(self.biases[-1]) + (0 if self.free is None else len(self.free))
+        return len(self.biases[-1]) + self.features * self.sizes[-2] + (0 if self.free is None else len(self.free))
 
     @property
     def parameters(self) -> int:
@@ -65,6 +66,7 @@ def blueprint(
     init: Init = "uniform",
     gain: float | Sequence[float] = 1.0,
     free: Array | None = None,
+    features: bool = False,
 ) -> Blueprint:
     """Draw the initial weights.
 
@@ -84,7 +86,7 @@ def blueprint(
             scale = np.asarray(gain if layer == len(shapes) - 1 else math.sqrt(2))
             weights.append((scale * _orthogonal(inputs, outputs, rng)).astype(np.float32))
             biases.append(np.zeros(outputs, np.float32))
-    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32))
+    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32), features)
 
 
 def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
@@ -127,7 +129,7 @@ class FusedMLP:
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
         self._sizes, self._relu = plan.sizes, plan.activation == "relu"
-        self._free_count = 0 if plan.free is None else len(plan.free)
+        self._features, self._extra = plan.features, plan.outputs - self._sizes[-1]
         total = plan.parameters
         self.parameters: Array
         self.gradient: Array
@@ -138,7 +140,7 @@ class FusedMLP:
             self._weights[layer][:], self._biases[layer][:] = weight, bias
         if plan.free is not None:
             self._free[:] = plan.free
-        self._training, self._scratch = (Workspace(self._sizes, self._free_count) for _ in range(2))
+        self._training, self._scratch = (Workspace(self._sizes, self._extra) for _ in range(2))
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array], Array]:
         weights, biases, at = [], [], 0
@@ -147,7 +149,7 @@ class FusedMLP:
             at += inputs * outputs
             biases.append(flat[at : at + outputs])
             at += outputs
-        return weights, biases, flat[at : at + self._free_count]
+        return weights, biases, flat[at:]
 
     def forward(self, x: Array, buffers: Workspace | None = None) -> Array:
         """Outputs (B, O) of inputs (B, I) in memory that the next call uses again."""
@@ -159,7 +161,9 @@ class FusedMLP:
             if layer < last:
                 np.maximum(out, 0, out=out) if self._relu else np.tanh(out, out=out)
             x = out
-        return x if not self._free_count else buffers.widened(x, self._free)
+        if not self._extra:
+            return x
+        return buffers.widened(x, *([outputs[-2]] if self._features else []), self._free)
 
     def backward(self, x: Array, grad: Array, *, to_inputs: bool = False, to_parameters: bool = True) -> Array | None:
         """The chain rule, layer by layer from the last, for the inputs of the last `forward`.
@@ -167,10 +171,11 @@ class FusedMLP:
         tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off. `to_inputs` returns the gradient there (B, I).
         """
         outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
-        if self._free_count:
+        wide, heads, free = grad, self._sizes[-1], grad.shape[1] - len(self._free)
+        if self._extra:
+            grad = wide[:, :heads]
             if to_parameters:
-                np.add.reduce(grad[:, self._sizes[-1] :], 0, out=self._free_grad)
-            grad = grad[:, : self._sizes[-1]]
+                np.add.reduce(wide[:, free:], 0, out=self._free_grad)
         for layer in range(len(self._weights) - 1, -1, -1):
             below = outputs[layer - 1] if layer else x
             if to_parameters:
@@ -179,6 +184,8 @@ class FusedMLP:
             if layer:
                 slope, down = hidden[layer - 1]
                 np.dot(grad, self._weights[layer].T, out=down)
+                if self._features and layer == len(self._weights) - 1:
+                    down += wide[:, heads:free]
                 if self._relu:
                     down *= below > 0
                 else:

@@ -12,8 +12,8 @@ from rltrain.core import Array
 class Workspace:
     """Memory for the outputs of every layer, for as many rows as were ever asked for."""
 
-    def __init__(self, sizes: Sequence[int], free: int) -> None:
-        self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + free, 0
+    def __init__(self, sizes: Sequence[int], extra: int) -> None:
+        self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + extra, 0
         self._outputs: list[Array] = []
         self._hidden: list[tuple[Array, Array]] = []
         self._widened = np.empty((0, self._wide), np.float32)
@@ -32,9 +32,10 @@ class Workspace:
             self._hidden = [(np.empty_like(part), np.empty_like(part)) for part in self._outputs[:-1]]
         return [(slopes[:rows], grads[:rows]) for slopes, grads in self._hidden]
 
-    def widened(self, outputs: Array, free: Array) -> Array:
-        """Outputs with the free ones after them."""
-        wide = self._widened[: len(outputs)]
-        wide[:, : outputs.shape[1]] = outputs
-        wide[:, outputs.shape[1] :] = free
+    def widened(self, outputs: Array, *others: Array) -> Array:
+        """Outputs with others after them, each (rows, units) or the same (units,) for every row."""
+        wide, at = self._widened[: len(outputs)], 0
+        for part in (outputs, *others):
+            wide[:, at : at + part.shape[-1]] = part
+            at += part.shape[-1]
         return wide

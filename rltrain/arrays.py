@@ -56,6 +56,12 @@ def to_numpy(x: Tensor) -> Array:
     return x.copy() if isinstance(x, np.ndarray) else np.array(x.detach().cpu().numpy())
 
 
+def move_towards(target: Tensor, source: Tensor, share: float) -> None:
+    """target = (1 - share) target + share source, in place."""
+    target *= 1 - share
+    target += share * source
+
+
 def copy_into(target: Tensor, source: Array) -> None:
     """Overwrite `target` with numbers from NumPy."""
     if isinstance(target, np.ndarray):

@@ -168,9 +168,12 @@ class ActionSelector(Stateful, Protocol):
 
 
 class ActionNoise(Stateful, Protocol):
-    """Perturbs continuous actions."""
+    """Perturbs continuous actions (N, D), whose box is -1 to 1: one unit is half the range of an action.
 
-    def perturb(self, action: Array, step: int, rng: np.random.Generator) -> Array: ...
+    `first` (N,) says where an episode begins, `step` counts environment steps.
+    """
+
+    def perturb(self, action: Array, first: Array, step: int, rng: np.random.Generator) -> Array: ...
     def metrics(self, step: int) -> Metrics: ...
 
 

@@ -21,6 +21,8 @@ from rltrain.arrays import Tensor, namespace
 from rltrain.core import Array
 
 LOG_2PI = math.log(2 * math.pi)
+LEAST_VARIANCE = 1e-6
+"""Added to a variance that depends on the state: there may be one whose features are all 0."""
 
 
 class Evaluated(NamedTuple):
@@ -42,6 +44,8 @@ class Distribution(Protocol):
     """Numbers that it takes from the network, free ones included."""
     free: Array | None
     """Initial values of those that are the same for every observation, at the end; None where there are none."""
+    features: int
+    """How many of them are units of the last hidden layer, between the rest and the free ones."""
     choice_size: int
     """Numbers of a choice."""
     choice_dtype: Any
@@ -67,6 +71,7 @@ class Categorical:
     """
 
     free: Array | None = None
+    features = 0
     choice_dtype: Any = np.int64
 
     def __init__(self, space: gym.Space[Any]) -> None:
@@ -139,6 +144,7 @@ class Gaussian:
     """
 
     choice_dtype: Any = np.float32
+    features = 0
 
     def __init__(self, space: gym.spaces.Box, *, log_std: float, by_state: bool, squash: bool) -> None:
         self._space, self._squash = space, squash
@@ -169,6 +175,10 @@ class Gaussian:
         """Means and logarithms of standard deviations, (B, D) each."""
         return outputs[:, : self._size], outputs[:, self._size :] + self._offset
 
+    def _to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+        """Gradient at the outputs (B, O) from those at means and logarithms of standard deviations (B, D)."""
+        return namespace(outputs).concatenate((d_mean, d_log_std), 1)
+
     def evaluate(self, outputs: Tensor, choice: Tensor) -> Evaluated:
         """Log-probability and entropy of choices (B, D)."""
         xp = namespace(outputs)
@@ -182,7 +192,7 @@ class Gaussian:
 
         def pull(d_log_prob: Tensor, d_entropy: float) -> Tensor:
             d = d_log_prob[:, None]
-            return xp.concatenate((d * z * inverse, d * (z * z - 1) + d_entropy), 1)
+            return self._to_outputs(outputs, d * z * inverse, d * (z * z - 1) + d_entropy)
 
         return Evaluated(log_prob, log_stds + 0.5 * self._size * (1 + LOG_2PI), pull)
 
@@ -192,6 +202,55 @@ class Gaussian:
         size = abs(u)
         slope = 2 * (math.log(2) - size - xp.log1p(xp.exp(-2 * size)))
         return slope.sum(1) + float(np.log((self._high - self._low) / 2).sum())
+
+
+class StateDependentGaussian(Gaussian):
+    """Normal distributions whose noise is linear in F features h of the state: u = mean + h E, E_ij ~ N(0, sigma_ij^2).
+
+    With E held for a while the same state gets the same noise (gSDE); over draws of E it is std_j^2 = sum_i h_i^2
+    sigma_ij^2. Outputs: means (D), features (F), and the free log sigma (F * D). d log std_j / d log sigma_ij = h_i^2
+    sigma_ij^2 / std_j^2. No gradient reaches the features through the noise: they are learnt for the mean alone.
+    Source: Raffin, Kober and Stulp 2022, section 3, https://arxiv.org/abs/2005.05719
+    """
+
+    def __init__(self, space: gym.spaces.Box, *, log_std: float, features: int, squash: bool) -> None:
+        super().__init__(space, log_std=log_std, by_state=False, squash=squash)
+        self.features = features
+        self.outputs = self._size + features + features * self._size
+        self.free = np.full(features * self._size, log_std, np.float32)
+
+    def draw(self, outputs: Array, rng: np.random.Generator) -> Array:
+        """A matrix E for every row (N, F, D)."""
+        sigma = np.exp(self._split(outputs)[1])
+        return np.asarray(sigma * rng.standard_normal(sigma.shape, np.float32))
+
+    def held(self, outputs: Array, noise: Array) -> Array:
+        """u = mean + h E (N, D) for matrices E (N, F, D)."""
+        return np.asarray(self.mode(outputs) + (self._split(outputs)[0][:, None] @ noise)[:, 0])
+
+    def sample(self, outputs: Array, rng: np.random.Generator) -> Array:
+        """Choices (N, D) by matrices of their own."""
+        return self.held(outputs, self.draw(outputs, rng))
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, F) and log sigma (B, F, D)."""
+        size, count = self._size, self.features
+        return outputs[:, size : size + count], outputs[:, size + count :].reshape(-1, count, size)
+
+    def _variances(self, outputs: Tensor) -> Tensor:
+        """h_i^2 sigma_ij^2 (B, F, D)."""
+        features, log_sigma = self._split(outputs)
+        return (features * features)[:, :, None] * namespace(outputs).exp(2 * log_sigma)
+
+    def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        variance = self._variances(outputs).sum(1) + LEAST_VARIANCE
+        return outputs[:, : self._size], 0.5 * namespace(outputs).log(variance)
+
+    def _to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+        xp, variances = namespace(outputs), self._variances(outputs)
+        shares = variances / (variances.sum(1) + LEAST_VARIANCE)[:, None]
+        d_log_sigma = (shares * d_log_std[:, None]).reshape(len(outputs), -1)
+        return xp.concatenate((d_mean, xp.zeros_like(self._split(outputs)[0]), d_log_sigma), 1)
 
 
 def action_problem(space: gym.Space[Any], *, squash: bool) -> str | None:

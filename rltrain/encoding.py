@@ -1,4 +1,4 @@
-"""From an observation to the numbers that a network takes."""
+"""From an observation to the numbers that a network takes, and from these to a bounded action."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ class Encoder:
         columns = np.asarray(obs, np.int64).reshape(len(obs), -1) + self._table
         encoded[np.arange(len(obs))[:, None], columns] = 1
         return encoded
+
+
+class UnitBox:
+    """Between a bounded box of actions and -1 ... 1: middle + half range * u."""
+
+    def __init__(self, space: gym.spaces.Box) -> None:
+        self._space, self._low, self._high = space, space.low.reshape(-1), space.high.reshape(-1)
+        self.size = len(self._low)
+        self._middle, self._half = (self._low + self._high) / 2, (self._high - self._low) / 2
+
+    def action(self, unit: Array) -> Array:
+        """What the environment gets (N, *action_shape) for rows (N, D) of -1 ... 1."""
+        action = np.clip(self._middle + self._half * unit, self._low, self._high)  # rounding may leave the box
+        return action.reshape(len(unit), *self._space.shape).astype(self._space.dtype, copy=False)
+
+    def unit(self, action: Array) -> Array:
+        """Rows (N, D) float32 of -1 ... 1 for actions (N, *action_shape)."""
+        return np.asarray((action.reshape(len(action), -1) - self._middle) / self._half, np.float32)

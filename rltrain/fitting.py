@@ -16,6 +16,9 @@ from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build, component_name
 from rltrain.registry import find, names
 
+EXAMPLES = {"selector": "epsilon_greedy", "noise": "gaussian_noise"}
+"""An exploration of each kind."""
+
 
 def environment_problems(config: Config) -> list[Problem]:
     """What keeps the environment from being made."""
@@ -82,8 +85,8 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
     kind = config.agent.explores_with  # type: ignore[attr-defined]
     if kind is None and config.exploration is not None:
         yield Problem("exploration", f"{agent_name} takes no exploration as it is set: leave this block out")
-    if kind == "selector" and config.exploration is None:
-        yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: epsilon_greedy}}")
+    if kind is not None and config.exploration is None:
+        yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: {EXAMPLES[kind]}}}")
     if kind is not None and config.exploration is not None:
         yield from _exploration_misfits(config, component_name(config.exploration), agent_name)
     parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
@@ -97,7 +100,11 @@ def _exploration_misfits(config: Config, name: str, agent_name: str) -> Iterator
     exploration = find("explorations", name)(config.exploration)
     has, kind = exploration.kind, settings.explores_with
     if has != kind:
-        yield Problem("exploration.name", f"'{name}' is a {has} and {agent_name} explores with a {kind}")
+        yield Problem(
+            "exploration.name",
+            f"'{name}' is a {has} and {agent_name} explores with a {kind}, for example {EXAMPLES[kind]}",
+        )
+        return
     needs = getattr(exploration, "needs", ())
     if needs and not set(needs) & set(settings.offers):
         ways = [way for name, way in getattr(settings, "on_request", {}).items() if name in needs]

@@ -34,6 +34,24 @@ def double_value(next_q_online: Tensor, next_q_target: Tensor) -> Tensor:
     return next_q_target[rows(next_q_target), next_q_online.argmax(1)]
 
 
+def critic_loss(q: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the batch of weight * sum_k (Q_k(s, a) - y)^2 / 2, a scalar: `q` (B, K) of K critics, the rest (B,)."""
+    return (weight * (0.5 * (q - target[:, None]) ** 2).sum(1)).mean()
+
+
+def critic_gradient(q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of `critic_loss` with respect to q (B, K), weight (Q_k - y) / B, and the TD errors y - Q_k (B, K)."""
+    error = target[:, None] - q
+    return error * weight[:, None] * (-1 / len(q)), error
+
+
+def first_value_gradient(q: Tensor) -> tuple[Tensor, None]:
+    """Gradient of -mean Q_1 with respect to q (B, K): -1 / B for the first critic, 0 for the others."""
+    grad = namespace(q).zeros_like(q)
+    grad[:, 0] = -1 / len(q)
+    return grad, None
+
+
 def rows(x: Tensor) -> Tensor:
     """0, 1, ... B - 1, where `x` (B, ...) is."""
     return namespace(x).arange(len(x), device=x.device)

@@ -28,6 +28,7 @@ class Branches(torch.nn.Module):
 
     def __init__(self, plans: Sequence[Blueprint]) -> None:
         super().__init__()
+        self.features = [plan.features for plan in plans]
         self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
         self.free = torch.nn.ParameterList(
             torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32) if plan.free is None else plan.free.copy()))
@@ -37,8 +38,10 @@ class Branches(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) of inputs (B, I)."""
         parts = []
-        for branch, free in zip(self.branches, self.free, strict=True):
-            parts += [branch(x), free.expand(len(x), -1)]
+        for branch, features, free in zip(self.branches, self.features, self.free, strict=True):
+            assert isinstance(branch, torch.nn.Sequential)
+            hidden = branch[:-1](x)
+            parts += [branch[-1](hidden), *([hidden] if features else []), free.expand(len(x), -1)]
         return torch.cat(parts, 1)
 
 
@@ -93,6 +96,12 @@ class ModuleNetwork:
         grads, parts = function(self._parts, x, *arguments)
         torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
         return parts
+
+    def input_gradient(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The gradient at the inputs (B, I)."""
+        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,)), x)
+        gradient: torch.Tensor = pull(gradient_at(outputs.detach(), *arguments)[0])[0]
+        return gradient
 
     def evaluate(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) without a graph."""

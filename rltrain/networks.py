@@ -20,6 +20,7 @@ import numpy as np
 
 from rltrain.arrays import Tensor, copy_into, to_numpy
 from rltrain.core import Array, State
+from rltrain.workspace import Workspace
 
 Activation = Literal["relu", "tanh", "elu", "gelu", "silu"]
 FUSED = ("relu", "tanh")
@@ -38,6 +39,7 @@ class Blueprint:
     weights: list[Array]  # (inputs, outputs) each
     biases: list[Array]
     free: Array | None = None  # (F,) outputs that are parameters themselves, the same for every input
+    features: bool = False  # whether the units of the last hidden layer are outputs too, before the free ones
 
     @property
     def sizes(self) -> list[int]:
@@ -47,7 +49,7 @@ class Blueprint:
     @property
     def outputs(self) -> int:
         """How many outputs a network of this kind has."""
-        return len(self.biases[-1]) + (0 if self.free is None else len(self.free))
+        return len(self.biases[-1]) + self.features * self.sizes[-2] + (0 if self.free is None else len(self.free))
 
     @property
     def parameters(self) -> int:
@@ -64,6 +66,7 @@ def blueprint(
     init: Init = "uniform",
     gain: float | Sequence[float] = 1.0,
     free: Array | None = None,
+    features: bool = False,
 ) -> Blueprint:
     """Draw the initial weights.
 
@@ -83,7 +86,7 @@ def blueprint(
             scale = np.asarray(gain if layer == len(shapes) - 1 else math.sqrt(2))
             weights.append((scale * _orthogonal(inputs, outputs, rng)).astype(np.float32))
             biases.append(np.zeros(outputs, np.float32))
-    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32))
+    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32), features)
 
 
 def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
@@ -108,6 +111,9 @@ class Network(Protocol):
     def learn(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Any:
         """Fill `gradient` at inputs (B, I) and return what `gradient_at(outputs, *arguments)` gave beside it."""
 
+    def input_gradient(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Tensor:
+        """The gradient at the inputs (B, I); that of the parameters stays as it is."""
+
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs (B, O), to be read before the next `evaluate`."""
 
@@ -123,7 +129,7 @@ class FusedMLP:
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
         self._sizes, self._relu = plan.sizes, plan.activation == "relu"
-        self._free_count = 0 if plan.free is None else len(plan.free)
+        self._features, self._extra = plan.features, plan.outputs - self._sizes[-1]
         total = plan.parameters
         self.parameters: Array
         self.gradient: Array
@@ -134,7 +140,7 @@ class FusedMLP:
             self._weights[layer][:], self._biases[layer][:] = weight, bias
         if plan.free is not None:
             self._free[:] = plan.free
-        self._training, self._scratch = _Buffers(self._sizes, self._free_count), _Buffers(self._sizes, self._free_count)
+        self._training, self._scratch = (Workspace(self._sizes, self._extra) for _ in range(2))
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array], Array]:
         weights, biases, at = [], [], 0
@@ -143,9 +149,9 @@ class FusedMLP:
             at += inputs * outputs
             biases.append(flat[at : at + outputs])
             at += outputs
-        return weights, biases, flat[at : at + self._free_count]
+        return weights, biases, flat[at:]
 
-    def forward(self, x: Array, buffers: _Buffers | None = None) -> Array:
+    def forward(self, x: Array, buffers: Workspace | None = None) -> Array:
         """Outputs (B, O) of inputs (B, I) in memory that the next call uses again."""
         buffers = buffers or self._training
         outputs, last = buffers.outputs(len(x)), len(self._weights) - 1
@@ -155,24 +161,31 @@ class FusedMLP:
             if layer < last:
                 np.maximum(out, 0, out=out) if self._relu else np.tanh(out, out=out)
             x = out
-        return x if not self._free_count else buffers.widened(x, self._free)
+        if not self._extra:
+            return x
+        return buffers.widened(x, *([outputs[-2]] if self._features else []), self._free)
 
-    def backward(self, x: Array, grad: Array, *, to_inputs: bool = False) -> Array | None:
+    def backward(self, x: Array, grad: Array, *, to_inputs: bool = False, to_parameters: bool = True) -> Array | None:
         """The chain rule, layer by layer from the last, for the inputs of the last `forward`.
 
         tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off. `to_inputs` returns the gradient there (B, I).
         """
         outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
-        if self._free_count:
-            np.add.reduce(grad[:, self._sizes[-1] :], 0, out=self._free_grad)
-            grad = grad[:, : self._sizes[-1]]
+        wide, heads, free = grad, self._sizes[-1], grad.shape[1] - len(self._free)
+        if self._extra:
+            grad = wide[:, :heads]
+            if to_parameters:
+                np.add.reduce(wide[:, free:], 0, out=self._free_grad)
         for layer in range(len(self._weights) - 1, -1, -1):
             below = outputs[layer - 1] if layer else x
-            np.dot(below.T, grad, out=self._weight_grads[layer])
-            np.add.reduce(grad, 0, out=self._bias_grads[layer])
+            if to_parameters:
+                np.dot(below.T, grad, out=self._weight_grads[layer])
+                np.add.reduce(grad, 0, out=self._bias_grads[layer])
             if layer:
                 slope, down = hidden[layer - 1]
                 np.dot(grad, self._weights[layer].T, out=down)
+                if self._features and layer == len(self._weights) - 1:
+                    down += wide[:, heads:free]
                 if self._relu:
                     down *= below > 0
                 else:
@@ -187,6 +200,11 @@ class FusedMLP:
         grad, parts = gradient_at(self.forward(x), *arguments)
         self.backward(x, grad)
         return parts
+
+    def input_gradient(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Array:
+        """The gradient at the inputs (B, I)."""
+        grad, _ = gradient_at(self.forward(x), *arguments)
+        return np.asarray(self.backward(x, grad, to_inputs=True, to_parameters=False))
 
     def evaluate(self, x: Array) -> Array:
         """Outputs (B, O), to be read before the next `evaluate`."""
@@ -216,11 +234,18 @@ class FusedBranches:
 
     def learn(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Any:
         """Forward, the loss's gradient at the outputs, backward."""
+        return self._through(gradient_at, x, arguments)[0]
+
+    def input_gradient(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Array:
+        """The gradient at the inputs (B, I): the sum of the branches'."""
+        parts = self._through(gradient_at, x, arguments, to_inputs=True, to_parameters=False)[1]
+        return np.asarray(sum(parts))
+
+    def _through(self, gradient_at: OutputGradient, x: Array, arguments: Any, **how: bool) -> tuple[Any, list[Any]]:
         outputs = np.concatenate([branch.forward(x) for branch in self._branches], 1)
         grad, parts = gradient_at(outputs, *arguments)
-        for branch, columns in zip(self._branches, self._columns, strict=True):
-            branch.backward(x, np.ascontiguousarray(grad[:, columns]))
-        return parts
+        own = [np.ascontiguousarray(grad[:, columns]) for columns in self._columns]
+        return parts, [branch.backward(x, g, **how) for branch, g in zip(self._branches, own, strict=True)]
 
     def evaluate(self, x: Array) -> Array:
         """Outputs (B, O)."""
@@ -232,40 +257,6 @@ class FusedBranches:
             if columns == own:
                 return branch.infer(x)
         return self.evaluate(x)[:, columns].copy()
-
-
-class _Buffers:
-    """Memory for the outputs of every layer, for as many rows as were ever asked for."""
-
-    def __init__(self, sizes: Sequence[int], free: int) -> None:
-        self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + free, 0
-        self._outputs: list[Array] = []
-        self._views: list[Array] = []  # of the rows that were asked for last
-        self._hidden: list[tuple[Array, Array]] = []
-        self._widened = np.empty((0, self._wide), np.float32)
-
-    def outputs(self, rows: int) -> list[Array]:
-        """Outputs of every layer, (rows, units) each."""
-        if rows > self._rows:
-            self._rows, self._hidden = rows, []
-            self._outputs = [np.empty((rows, size), np.float32) for size in self._sizes]
-            self._widened = np.empty((rows, self._wide), np.float32)
-        if not self._views or len(self._views[0]) != rows:
-            self._views = [part[:rows] for part in self._outputs]
-        return self._views
-
-    def hidden(self, rows: int) -> list[tuple[Array, Array]]:
-        """Room for slopes and gradients of the hidden layers, (rows, units) each; only a backward pass needs it."""
-        if not self._hidden:
-            self._hidden = [(np.empty_like(part), np.empty_like(part)) for part in self._outputs[:-1]]
-        return [(slopes[:rows], grads[:rows]) for slopes, grads in self._hidden]
-
-    def widened(self, outputs: Array, free: Array) -> Array:
-        """Outputs with the free ones after them."""
-        wide = self._widened[: len(outputs)]
-        wide[:, : outputs.shape[1]] = outputs
-        wide[:, outputs.shape[1] :] = free
-        return wide
 
 
 def build(plans: Sequence[Blueprint], device: str) -> Network:

@@ -84,6 +84,10 @@ class NoisyNetwork:
         self.gradient[self._count :] *= self._eps
         return parts
 
+    def input_gradient(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Tensor:
+        """The gradient at the inputs (B, I), under the present noise."""
+        return self._network.input_gradient(gradient_at, x, *arguments)
+
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs (B, O) under the present noise, to be read before the next `evaluate`."""
         return self._network.evaluate(x)

@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.arrays import Tensor, namespace, resolve_device, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
-from rltrain.distributions import action_problem, distribution
+from rltrain.distributions import Distribution, action_problem, distribution
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
 from rltrain.optimizers import OptimizerName, make_optimizer
@@ -67,6 +68,10 @@ class OnPolicySettings(Settings, ABC):
             raise ValueError("hidden_sizes must all be at least 1")
         return self
 
+    def distribution(self, space: gym.Space[Any]) -> Distribution:
+        """The family of distributions over this action space."""
+        return distribution(space, log_std=self.log_std_init, by_state=self.state_dependent_std, squash=self.squash)
+
     @abstractmethod
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
@@ -103,12 +108,7 @@ class OnPolicyAgent(ABC):
         init_rng, self._rng = rng.spawn(2)
         self._config = config
         self._encode = Encoder(spec.observation_space)
-        self.policy = distribution(
-            spec.action_space,
-            log_std=config.log_std_init,
-            by_state=config.state_dependent_std,
-            squash=config.squash,
-        )
+        self.policy: Distribution = config.distribution(spec.action_space)
         self._policy = slice(int(self.has_value), int(self.has_value) + self.policy.outputs)  # columns of the outputs
         self.network = self._build(init_rng, resolve_device(device))
         self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
@@ -124,16 +124,17 @@ class OnPolicyAgent(ABC):
     def _build(self, rng: np.random.Generator, device: str) -> Network:
         """The critic's parameters come first, the actor's after them."""
         config, free = self._config, self.policy.free
-        heads = self.policy.outputs - (0 if free is None else len(free))
+        heads = self.policy.outputs - self.policy.features - (0 if free is None else len(free))
+        extra: dict[str, Any] = {"free": free, "features": self.policy.features > 0}
         own = {"activation": config.activation, "rng": rng, "init": config.init}
         inner = (self._encode.size, *config.hidden_sizes)
         self.critic_parameters = 0  # of the network's, those that are the critic's alone
         if config.shared_network and self.has_value:
             gain = [1.0] + [POLICY_GAIN] * heads
-            return build([blueprint((*inner, 1 + heads), gain=gain, free=free, **own)], device)
+            return build([blueprint((*inner, 1 + heads), gain=gain, **extra, **own)], device)
         critics = [blueprint((*inner, 1), **own)] if self.has_value else []
         self.critic_parameters = sum(critic.parameters for critic in critics)
-        return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, free=free, **own)], device)
+        return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, **extra, **own)], device)
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -146,8 +147,12 @@ class OnPolicyAgent(ABC):
         outputs = self.network.infer(seen, self._policy)
         if not explore:
             return self.policy.action(self.policy.mode(outputs))
-        self._seen, self._choice = seen, self.policy.sample(outputs, self._rng)
+        self._seen, self._choice = seen, self._draw(outputs)
         return self.policy.action(self._choice)
+
+    def _draw(self, outputs: Array) -> Array:
+        """Choices (N, C) for the policy's outputs."""
+        return self.policy.sample(outputs, self._rng)
 
     def values(self, obs: Array) -> Array | None:
         """V(s), (N,), where there is a critic."""

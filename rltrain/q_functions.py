@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rltrain.arrays import Tensor, copy_into
+from rltrain.arrays import Tensor, copy_into, move_towards
 from rltrain.core import Array, Metrics, State
 from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.noisy import NoisyNetwork
@@ -55,8 +55,7 @@ class QFunction:
 
     def follow(self, other: QFunction, tau: float) -> None:
         """Move by a share `tau` to another's network: p = (1 - tau) p + tau other."""
-        self.network.parameters[:] *= 1 - tau
-        self.network.parameters[:] += tau * other.network.parameters
+        move_towards(self.network.parameters, other.network.parameters, tau)
 
     def twin(self, other: QFunction) -> None:
         """Become equal to another, priors included."""

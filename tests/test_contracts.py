@@ -12,13 +12,15 @@ from rltrain.config.jsonschema import json_schema
 from rltrain.config.load import from_dict, load, to_dict
 from rltrain.core import ActionValues
 from rltrain.experiment import build
-from rltrain.fitting import problems
+from rltrain.fitting import EXAMPLES, problems
 from rltrain.registry import UnknownComponent, find, names, settings_class
 
 AGENTS, EXPLORATIONS = names("agents"), names("explorations")
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 ENVS = ["CartPole-v1", "FrozenLake-v1"]
+CONTINUOUS = "Pendulum-v1"
 SHORT = {
+    "hidden_sizes": (16, 16),
     "learning_starts": 10,
     "buffer_size": 500,
     "batch_size": 8,
@@ -29,7 +31,7 @@ SHORT = {
 BINS = {"name": "discretize", "bins": 4, "low": [-2.4, -3, -0.21, -3], "high": [2.4, 3, 0.21, 3]}
 
 
-def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration="epsilon_greedy"):
+def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration=None):
     """A small run of this agent: in the environment itself, or in bins of it if it is the agent of a table."""
     for wrappers in ([], [BINS]):
         known = settings_class("agents", agent).model_fields
@@ -40,8 +42,8 @@ def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration="epsilon_gr
             "seed": seed,
             "device": "cpu",
         }
-        if settings_class("agents", agent)(name=agent).explores_with == "selector":
-            data["exploration"] = {"name": exploration}
+        if (kind := settings_class("agents", agent)(name=agent).explores_with) is not None:
+            data["exploration"] = {"name": exploration or EXAMPLES[kind]}
         made = from_dict(data).config
         if not problems(made):
             return made
@@ -50,10 +52,11 @@ def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration="epsilon_gr
 
 def fitting_config(agent, **kwargs):
     """The first environment of the list that this agent takes."""
-    return next(made for env in ENVS if (made := config(agent, env, **kwargs)) is not None)
+    return next(made for env in (*ENVS, CONTINUOUS) if (made := config(agent, env, **kwargs)) is not None)
 
 
-PAIRS = [(agent, env) for agent in AGENTS for env in ENVS if config(agent, env) is not None]
+PAIRS = [(agent, env) for agent in AGENTS for env in (*ENVS, CONTINUOUS) if config(agent, env) is not None]
+NOISES = [name for name in EXPLORATIONS if find("explorations", name).kind == "noise"]
 
 
 class Unrepeatable(gym.Env):
@@ -98,10 +101,28 @@ def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent):
         del gym.registry["Unrepeatable-v0"]
 
 
-def test_every_agent_takes_one_of_the_environments_and_learners_take_both():
+def test_every_agent_takes_one_of_the_environments_and_learners_of_choices_take_two():
     assert {agent for agent, _ in PAIRS} == set(AGENTS)
     both = {agent for agent in AGENTS if {(agent, env) for env in ENVS} <= set(PAIRS)}
-    assert set(AGENTS) - both == {"value_iteration", "policy_iteration"}  # these need the model
+    noisy = {agent for agent in AGENTS if settings_class("agents", agent)(name=agent).explores_with == "noise"}
+    assert set(AGENTS) - both == {"value_iteration", "policy_iteration"} | noisy  # the first two need the model
+    assert noisy <= {agent for agent, env in PAIRS if env == CONTINUOUS}
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_run_with_noise_goes_on_exactly_after_a_checkpoint(name, num_envs, tmp_path):
+    made = config("ddpg", CONTINUOUS, num_envs, exploration=name)
+    first, second = build(made), build(made)
+    first.loop.advance(250)  # beyond the end of an episode
+    state = {"agent": first.agent.state_dict(), "loop": first.loop.state_dict()}
+    saved = checkpoint.load(checkpoint.save(tmp_path, 250, state, config=to_dict(made), score=None)).state
+    second.loop.advance(40)
+    second.agent.load_state_dict(saved["agent"])
+    second.loop.load_state_dict(saved["loop"])
+    for experiment in (first, second):
+        experiment.loop.advance(200)
+    assert canonical(second.agent.state_dict()) == canonical(first.agent.state_dict())
 
 
 def canonical(state):

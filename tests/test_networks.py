@@ -71,6 +71,22 @@ def test_the_gradient_at_the_inputs_is_autograds_and_changes_no_other(activation
     same_gradient(fused, module)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("branches", [1, 2])
+def test_the_gradient_at_the_inputs_alone_is_autograds_and_leaves_the_parameters_alone(activation, branches):
+    plans = [plan(activation, seed) for seed in range(branches)]
+    fused, module = build(plans, "cpu"), module_network(plans, "cpu")
+    x, grad = normal(32, 4), normal(32, 3 * branches, seed=1)
+    for network in (fused, module):
+        network.gradient[:] = 7
+    mine = fused.input_gradient(passed_on, x, grad)
+    its = module.input_gradient(passed_on, torch.from_numpy(x), torch.from_numpy(grad))
+    assert abs(mine).max() > 0.01
+    np.testing.assert_allclose(mine, its.numpy(), rtol=1e-4, atol=1e-6)
+    for network in (fused, module):
+        assert set(network.gradient.tolist()) == {7.0}
+
+
 def test_evaluating_between_forward_and_backward_changes_no_gradient():
     fused, module = pair("relu")
     x, grad = normal(32, 4), normal(32, 3, seed=1)

@@ -20,11 +20,12 @@ from pydantic import Field
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
+from rltrain.on_policy import explained_variance, never_full, output_gradient
 from rltrain.optimizers import OptimizerName, descend
+from rltrain.sde import SDERolloutAgent, SDESettings
 
 
-class A2CSettings(OnPolicySettings):
+class A2CSettings(SDESettings):
     """Settings of the advantage actor-critic; steps are environment steps, summed over all environments."""
 
     n_steps: int = Field(default=5, ge=1)
@@ -47,7 +48,7 @@ class A2CSettings(OnPolicySettings):
         yield from never_full(self.n_steps * spec.num_envs, config)
 
 
-class A2C(RolloutAgent):
+class A2C(SDERolloutAgent):
     """On-policy learning from n-step advantages."""
 
     Config = A2CSettings

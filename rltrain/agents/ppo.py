@@ -24,12 +24,13 @@ from pydantic import Field, model_validator
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, namespace, to_device
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import Batch, OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
+from rltrain.on_policy import Batch, explained_variance, never_full, output_gradient
 from rltrain.optimizers import descend
 from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.sde import SDERolloutAgent, SDESettings
 
 
-class PPOSettings(OnPolicySettings):
+class PPOSettings(SDESettings):
     """Settings of proximal policy optimisation; steps are environment steps, summed over all environments."""
 
     learning_rate: ScheduleSetting = Constant(value=3e-4)
@@ -79,7 +80,7 @@ class PPOSettings(OnPolicySettings):
         yield from never_full(rollout, config)
 
 
-class PPO(RolloutAgent):
+class PPO(SDERolloutAgent):
     """On-policy learning with a clipped surrogate objective."""
 
     Config = PPOSettings

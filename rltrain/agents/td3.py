@@ -1,0 +1,50 @@
+"""Twin delayed deterministic policy gradient: DDPG without its taste for values that are too high.
+
+    a' = clip(mu_target(s') + clip(sigma N(0, 1), -c, c), -1, 1)       target policy smoothing
+    y = r + gamma min(Q1_target(s', a'), Q2_target(s', a'))            twin critics; 0 beyond a terminal state
+    both critics: minimise  (Q(s, a) - y)^2 / 2;   every `policy_delay` steps actor: maximise  Q1(s, mu(s)), and the
+    targets move: target = tau * network + (1 - tau) * target
+
+Source: Fujimoto, van Hoof and Meger 2018, algorithm 1. https://arxiv.org/abs/1802.09477
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from rltrain.agents.ddpg import DDPG, DDPGSettings
+from rltrain.arrays import Tensor, to_device
+
+
+class TD3Settings(DDPGSettings):
+    """Settings of the twin delayed deterministic policy gradient."""
+
+    policy_delay: int = Field(default=2, ge=1)
+    """Gradient steps of the critics for one of the actor and of the targets."""
+    target_policy_noise: float = Field(default=0.2, ge=0)
+    """Standard deviation of the noise on the target actor's actions; 1 is half the range of an action."""
+    target_noise_clip: float = Field(default=0.5, ge=0)
+    """Greatest size of that noise."""
+
+
+class TD3(DDPG):
+    """DDPG with twin critics, smoothed targets and an actor that learns less often."""
+
+    Config = TD3Settings
+    critics: ClassVar[int] = 2
+    _config: Any
+
+    @property
+    def policy_delay(self) -> int:
+        """Gradient steps of the critics for one of the actor and of the targets."""
+        return int(self._config.policy_delay)
+
+    def _next_action(self, next_obs: Tensor) -> Tensor:
+        """The target actor's actions (B, D) for the states reached, with noise."""
+        action, config = super()._next_action(next_obs), self._config
+        noise = np.float32(config.target_policy_noise) * self._rng.standard_normal(tuple(action.shape), np.float32)
+        noise = np.clip(noise, -config.target_noise_clip, config.target_noise_clip)
+        return (action + to_device(noise, self.critic.network.device)).clip(-1, 1)

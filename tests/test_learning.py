@@ -57,6 +57,14 @@ def test_fast_ppo_stops_early_with_a_solved_cartpole_on_at_least_9_of_10_seeds(t
     assert sum(value >= 450 for value in returns) >= 9, returns
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("name", ["ddpg", "td3"])
+def test_pendulum_is_swung_up_in_20_000_steps(name, tmp_path):
+    returns = greedy_returns(f"{name}_pendulum", range(100, 105), tmp_path)
+    assert interquartile_mean(returns) >= -170, returns
+
+
 BARS = {"frozenlake_4x4": 0.01, "frozenlake_8x8": 0.02, "taxi": 0.05, "blackjack": 0.005}
 TABULAR = [
     (path.stem, bar)

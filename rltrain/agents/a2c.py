@@ -20,11 +20,11 @@ from pydantic import Field
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
+from rltrain.on_policy import RolloutAgent, RolloutSettings, explained_variance, never_full, output_gradient
 from rltrain.optimizers import OptimizerName, descend
 
 
-class A2CSettings(OnPolicySettings):
+class A2CSettings(RolloutSettings):
     """Settings of the advantage actor-critic; steps are environment steps, summed over all environments."""
 
     n_steps: int = Field(default=5, ge=1)
@@ -63,7 +63,7 @@ class A2C(RolloutAgent):
             "train/policy_loss": lambda: losses.policy_gradient_loss(log_prob, advantage),
             "train/value_loss": lambda: losses.value_loss(value, target, value, None),
             "train/entropy": entropy,
-            "train/explained_variance": lambda: explained_variance(value, target),
+            **explained_variance(value, target),
             "train/gradient_norm": norm,
             "train/learning_rate": learning_rate,
         }
@@ -72,7 +72,7 @@ class A2C(RolloutAgent):
         self, outputs: Tensor, choice: Tensor, advantage: Tensor, target: Tensor
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log-probabilities, values and entropies (B,)."""
-        config, value = self._config, outputs[:, 0]
+        config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
             advantage = losses.normalized(advantage)

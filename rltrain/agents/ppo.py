@@ -24,12 +24,12 @@ from pydantic import Field, model_validator
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, namespace, to_device
 from rltrain.core import EnvSpec, Metrics, Problem
-from rltrain.on_policy import Batch, OnPolicySettings, RolloutAgent, explained_variance, never_full, output_gradient
+from rltrain.on_policy import Batch, RolloutAgent, RolloutSettings, explained_variance, never_full, output_gradient
 from rltrain.optimizers import descend
 from rltrain.schedules import Constant, ScheduleSetting
 
 
-class PPOSettings(OnPolicySettings):
+class PPOSettings(RolloutSettings):
     """Settings of proximal policy optimisation; steps are environment steps, summed over all environments."""
 
     learning_rate: ScheduleSetting = Constant(value=3e-4)
@@ -121,7 +121,7 @@ class PPO(RolloutAgent):
         clip_vf: Tensor | None,
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log rho, values and entropies (B,)."""
-        config, value = self._config, outputs[:, 0]
+        config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
             advantage = losses.normalized(advantage)
@@ -143,7 +143,7 @@ class PPO(RolloutAgent):
             "train/entropy": entropy,
             "train/approx_kl": lambda: _approximate_kl(log_ratio),
             "train/clip_fraction": lambda: (abs(namespace(log_ratio).exp(log_ratio) - 1) > clip) * 1.0,
-            "train/explained_variance": lambda: explained_variance(batch.old_value, batch.target),
+            **explained_variance(batch.old_value, batch.target),
             "train/learning_rate": self._config.learning_rate(self._steps),
             "train/clip_range": clip,
         }

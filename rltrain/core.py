@@ -34,10 +34,11 @@ class Transition(NamedTuple):
 
     obs: Array  # (N, *obs_shape)
     action: Array  # (N, *action_shape)
-    reward: Array  # (N,) float32
+    reward: Array  # (N,) float32, what bonuses paid included
     next_obs: Array  # (N, *obs_shape) the true successor, also at an episode's end
     terminated: Array  # (N,) bool: nothing comes after, the value beyond is zero
     truncated: Array  # (N,) bool: cut short, the value beyond still counts
+    bonus: Array | None = None  # (N,) float32: the part of `reward` that bonuses paid; None where there are none
 
 
 class Batch(NamedTuple):

@@ -72,11 +72,11 @@ class EnvironmentLoop:
     def _with_bonus(self, transition: Transition, progress: Progress) -> Transition:
         """The transition that the agent learns from; what was paid is reported in all, and by bonus if several."""
         paid = {name: part.bonus(transition) for name, part in self._bonuses.items()}
-        total = sum(paid.values())
+        total = np.asarray(sum(paid.values()), np.float32)
         progress.metrics["exploration/bonus"] = total
         if len(paid) > 1:
             progress.metrics.update({f"exploration/bonus_{name}": part for name, part in paid.items()})
-        return transition._replace(reward=np.asarray(transition.reward + total, np.float32))
+        return transition._replace(reward=transition.reward + total, bonus=total)
 
     def bonus_metrics(self) -> Metrics:
         """What the bonuses say of themselves, under their names."""

@@ -1,13 +1,14 @@
 """What agents share that follow the gradient of their policy: network, distribution, acting, one gradient step.
 
-Outputs of the network, side by side: the value of the state, then what the distribution takes.
-Legend: T steps, N environments, B batch, O outputs.
+Outputs of the network, side by side: the values of the state, then what the distribution takes.
+Legend: T steps, N environments, B batch, O outputs, H values: of the reward, and of the bonuses where these are apart.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
@@ -20,7 +21,7 @@ from rltrain.distributions import Distribution, action_problem, distribution
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
 from rltrain.optimizers import OptimizerName, make_optimizer
-from rltrain.rollout import Rollout, gae
+from rltrain.rollout import IntrinsicSettings, Rollout
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 
@@ -84,15 +85,30 @@ class OnPolicySettings(Settings, ABC):
             yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
 
 
+class RolloutSettings(OnPolicySettings):
+    """Settings of the agents that learn from rollouts."""
+
+    intrinsic: IntrinsicSettings | None = None
+    """Learn the value of what bonuses pay apart from that of the rewards; null adds bonuses to the reward."""
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What does not fit the environment, or the bonuses."""
+        yield from super().problems(config, spec)
+        if self.intrinsic is not None and not config.bonuses:
+            yield Problem(
+                "agent.intrinsic", "there is no bonus to be valued: add bonuses: [{name: rnd}], or leave it out"
+            )
+
+
 class Batch(NamedTuple):
     """What a gradient step sees, each (B, ...)."""
 
     obs: Tensor  # (B, I)
     choice: Tensor  # (B, C)
     advantage: Tensor  # (B,)
-    target: Tensor  # (B,) of the value
+    target: Tensor  # (B, H) of the values
     old_log_prob: Tensor  # (B,)
-    old_value: Tensor  # (B,)
+    old_value: Tensor  # (B, H)
 
     def take(self, rows: Any) -> Batch:
         """Some rows."""
@@ -109,7 +125,8 @@ class OnPolicyAgent(ABC):
         self._config = config
         self._encode = Encoder(spec.observation_space)
         self.policy: Distribution = config.distribution(spec.action_space)
-        self._policy = slice(int(self.has_value), int(self.has_value) + self.policy.outputs)  # columns of the outputs
+        self._value = slice(0, self.value_heads)  # columns of the outputs
+        self._policy = slice(self.value_heads, self.value_heads + self.policy.outputs)
         self.network = self._build(init_rng, resolve_device(device))
         self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
         self._choice: Array  # of the latest act
@@ -117,9 +134,9 @@ class OnPolicyAgent(ABC):
         self._steps = 0  # environment steps observed
 
     @property
-    def has_value(self) -> bool:
-        """Whether the first output is the value of the state."""
-        return True
+    def value_heads(self) -> int:
+        """H: how many of the first outputs are values of the state."""
+        return 1
 
     def _build(self, rng: np.random.Generator, device: str) -> Network:
         """The critic's parameters come first, the actor's after them."""
@@ -129,10 +146,11 @@ class OnPolicyAgent(ABC):
         own = {"activation": config.activation, "rng": rng, "init": config.init}
         inner = (self._encode.size, *config.hidden_sizes)
         self.critic_parameters = 0  # of the network's, those that are the critic's alone
-        if config.shared_network and self.has_value:
-            gain = [1.0] + [POLICY_GAIN] * heads
-            return build([blueprint((*inner, 1 + heads), gain=gain, **extra, **own)], device)
-        critics = [blueprint((*inner, 1), **own)] if self.has_value else []
+        values = self.value_heads
+        if config.shared_network and values:
+            gain = [1.0] * values + [POLICY_GAIN] * heads
+            return build([blueprint((*inner, values + heads), gain=gain, **extra, **own)], device)
+        critics = [blueprint((*inner, values), **own)] if values else []
         self.critic_parameters = sum(critic.parameters for critic in critics)
         return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, **extra, **own)], device)
 
@@ -155,10 +173,10 @@ class OnPolicyAgent(ABC):
         return self.policy.sample(outputs, self._rng)
 
     def values(self, obs: Array) -> Array | None:
-        """V(s), (N,), where there is a critic."""
-        if not self.has_value:
+        """V(s) of the reward, (N,), where there is a critic."""
+        if not self.value_heads:
             return None
-        return self.network.infer(self._encode(obs), slice(0, 1))[:, 0]
+        return self.network.infer(self._encode(obs), self._value)[:, 0]
 
     def observe(self, transition: Transition) -> None:
         """Count the step; what else is kept is up to the agent."""
@@ -197,6 +215,11 @@ class RolloutAgent(OnPolicyAgent):
         self.rollout = Rollout(self.rollout_steps, spec.num_envs, self._encode.size, self.policy)
 
     @property
+    def value_heads(self) -> int:
+        """One value of what is learnt from, or one of the rewards and one of the bonuses."""
+        return 1 if self._config.intrinsic is None else 2
+
+    @property
     def rollout_steps(self) -> int:
         """Vector steps between updates."""
         return int(self._config.n_steps)
@@ -204,8 +227,12 @@ class RolloutAgent(OnPolicyAgent):
     def observe(self, transition: Transition) -> None:
         """Append to the rollout."""
         super().observe(transition)
-        _, _, reward, next_obs, terminated, truncated = transition
-        self.rollout.add(self._seen, self._choice, reward, self._encode(next_obs), terminated, truncated)
+        _, _, reward, next_obs, terminated, truncated, paid = transition
+        bonus: Array | float = 0.0
+        if self._config.intrinsic is not None:
+            assert paid is not None, "agent.intrinsic without bonuses"
+            reward, bonus = reward - paid, paid
+        self.rollout.add(self._seen, self._choice, reward, self._encode(next_obs), terminated, truncated, bonus)
 
     def update(self) -> Metrics:
         """Learn from a full rollout and forget it."""
@@ -227,11 +254,12 @@ class RolloutAgent(OnPolicyAgent):
         outputs = self.network.evaluate(to_device(seen, device))
         choice = rollout.choice.reshape(count, self.policy.choice_size)
         log_prob = self.policy.evaluate(outputs[:count, self._policy], to_device(choice, device)).log_prob
-        values = outputs[:, 0].copy() if device is None else outputs[:, 0].cpu().numpy()
-        value = values[:count].reshape(rollout.over.shape)
-        advantage = gae(rollout.reward, value, rollout.next_values(values), rollout.over, gamma, lam)
-        target = (advantage + value).reshape(-1)
-        batch = Batch(seen[:count], choice, advantage.reshape(-1), target, log_prob, values[:count])
+        values = outputs[:, self._value].copy() if device is None else outputs[:, self._value].cpu().numpy()
+        advantages = rollout.advantages(values, gamma, lam, intrinsic := self._config.intrinsic)
+        advantage, target = advantages[:, 0], advantages + values[:count]
+        if intrinsic is not None:
+            advantage = intrinsic.extrinsic_coef * advantage + intrinsic.coef * advantages[:, 1]
+        batch = Batch(seen[:count], choice, advantage, target, log_prob, values[:count])
         return Batch(*(to_device(column, device) for column in batch))
 
     def abandon(self, env: int) -> None:
@@ -258,10 +286,15 @@ def never_full(rollout: int, config: Any) -> Iterator[Problem]:
 
 
 def output_gradient(d_value: Tensor, d_policy: Tensor) -> Tensor:
-    """Gradient at all outputs (B, O), from those at the value (B,) and at the policy's outputs (B, O - 1)."""
-    return namespace(d_value).concatenate((d_value[:, None], d_policy), 1)
+    """Gradient at all outputs (B, O), from those at the values (B, H) and at the policy's outputs (B, O - H)."""
+    return namespace(d_value).concatenate((d_value, d_policy), 1)
 
 
-def explained_variance(value: Tensor, target: Tensor) -> Tensor:
-    """1 - Var(y - V) / Var(y): 1 for a perfect critic, 0 for one that knows the mean only."""
-    return 1 - (target - value).var() / (target.var() + 1e-8)
+def explained_variance(value: Tensor, target: Tensor) -> Metrics:
+    """1 - Var(y - V) / Var(y) of every head (B, H): 1 for a perfect critic, 0 for one that knows the mean only."""
+
+    def of(head: int) -> Tensor:
+        return 1 - (target[:, head] - value[:, head]).var() / (target[:, head].var() + 1e-8)
+
+    names = ("train/explained_variance", "train/intrinsic_explained_variance")[: value.shape[1]]
+    return {name: partial(of, head) for head, name in enumerate(names)}

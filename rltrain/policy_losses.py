@@ -1,7 +1,8 @@
 """Losses of policy-gradient agents: pure functions of arrays, NumPy's or torch's.
 
-Legend: B batch, all arguments (B,). Beside each loss stands its gradient with respect to its first argument in closed
-form; a test holds it to autograd. Advantages and targets are numbers: no gradient flows into them.
+Legend: B batch, H values of a state; all arguments (B,), those of the values' loss (B, H). Beside each loss stands its
+gradient with respect to its first argument in closed form; a test holds it to autograd. Advantages and targets are
+numbers: no gradient flows into them.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ def clipped_surrogate_gradient(log_prob: Tensor, old_log_prob: Tensor, advantage
 def value_loss(value: Tensor, target: Tensor, old_value: Tensor, clip: Tensor | None) -> Tensor:
     """mean((V - y)^2); with a clip range c, mean(max((V - y)^2, (V_old + clip(V - V_old, -c, c) - y)^2)).
 
+    Of several values of a state, the sum of their losses.
     Source of the clipped form: the authors' implementation of Schulman et al. 2017.
     """
     if clip is None:
-        return ((value - target) ** 2).mean()
+        return ((value - target) ** 2).sum() / len(value)
     cut = old_value + (value - old_value).clip(-clip, clip)
-    return namespace(value).maximum((value - target) ** 2, (cut - target) ** 2).mean()
+    return namespace(value).maximum((value - target) ** 2, (cut - target) ** 2).sum() / len(value)
 
 
 def value_gradient(value: Tensor, target: Tensor, old_value: Tensor, clip: Tensor | None) -> Tensor:

@@ -6,15 +6,36 @@ Legend: T steps, N environments, I numbers of an encoded observation.
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from rltrain.core import Array, RltrainError, State
 from rltrain.distributions import Distribution
+from rltrain.settings import Settings
 
 
 class BadObservation(RltrainError):
     """An observation is not finite."""
 
     exit_code = 65
+
+
+class IntrinsicSettings(Settings):
+    """A second value of the state: what bonuses will pay, apart from what the environment will.
+
+    A = extrinsic_coef A_E + coef A_I. The two returns have a discount each, and the intrinsic one need not end with the
+    episode, so that an agent does not shun what is new because it may end there.
+    Source: Burda et al. 2018, sections 2.3 and 3.5, "Exploration by Random Network Distillation", which has the
+    defaults. https://arxiv.org/abs/1810.12894
+    """
+
+    gamma: float = Field(default=0.99, ge=0, lt=1)
+    """Discount per step of what bonuses pay."""
+    coef: float = Field(default=1.0, ge=0)
+    """Weight of the bonuses' advantage."""
+    extrinsic_coef: float = Field(default=2.0, ge=0)
+    """Weight of the environment's advantage."""
+    episodic: bool = False
+    """Whether the sum of bonuses ends with the episode, as that of rewards does."""
 
 
 def gae(reward: Array, value: Array, next_value: Array, over: Array, gamma: float, lam: float) -> Array:
@@ -46,6 +67,7 @@ class Rollout:
         self.obs = np.zeros((steps, envs, size), np.float32)
         self.choice = np.zeros((steps, envs, policy.choice_size), policy.choice_dtype)
         self.reward = np.zeros((steps, envs), np.float32)
+        self.bonus = np.zeros((steps, envs), np.float32)  # what has a value of its own
         self.terminated = np.zeros((steps, envs), bool)
         self.over = np.zeros((steps, envs), bool)
         self._cut: list[tuple[int, int, Array]] = []  # (t, n, observation) where an episode was cut short
@@ -58,11 +80,18 @@ class Rollout:
         return self.steps == len(self.obs)
 
     def add(
-        self, obs: Array, choice: Array, reward: Array, next_obs: Array, terminated: Array, truncated: Array
+        self,
+        obs: Array,
+        choice: Array,
+        reward: Array,
+        next_obs: Array,
+        terminated: Array,
+        truncated: Array,
+        bonus: Array | float = 0.0,
     ) -> None:
-        """Take in a step; observations are encoded (N, I)."""
+        """Take in a step; observations are encoded (N, I), and `bonus` is what was paid beside `reward`."""
         t = self.steps
-        self.obs[t], self.choice[t], self.reward[t] = obs, choice, reward
+        self.obs[t], self.choice[t], self.reward[t], self.bonus[t] = obs, choice, reward, bonus
         self.terminated[t] = terminated
         np.logical_or(terminated, truncated, out=self.over[t])
         if np.count_nonzero(truncated):  # a fifth of what any() takes
@@ -90,14 +119,29 @@ class Rollout:
         check_finite(seen)
         return seen
 
-    def next_values(self, values: Array) -> Array:
-        """Value after every step (T, N): 0 where the task ended, from the values of `everything_seen`."""
+    def next_values(self, values: Array, *, episodic: bool = True) -> Array:
+        """Value after every step (T, N): 0 where the task ended, from the values of `everything_seen`.
+
+        Not `episodic`, it is the value of what was seen next: beyond an end the first observation of the next episode,
+        but the ended one's last where the rollout ends with it, since the next has not begun.
+        """
         steps, envs = self.reward.shape
         after = values[envs : steps * envs + envs].reshape(steps, envs).copy()
+        if not episodic:
+            return after
         for (t, n, _), value in zip(self._cut, values[steps * envs + envs :], strict=True):
             after[t, n] = value
         after[self.terminated] = 0
         return after
+
+    def advantages(self, values: Array, gamma: float, lam: float, intrinsic: IntrinsicSettings | None) -> Array:
+        """Advantages (T * N, H) of the reward and, if it is apart, of the bonus, from the values (., H) of all seen."""
+        over, value = self.over, values[: self.over.size].reshape(*self.over.shape, -1)
+        parts = [gae(self.reward, value[:, :, 0], self.next_values(values[:, 0]), over, gamma, lam)]
+        if intrinsic is not None:
+            after = self.next_values(values[:, 1], episodic=intrinsic.episodic)
+            parts.append(gae(self.bonus, value[:, :, 1], after, over & intrinsic.episodic, intrinsic.gamma, lam))
+        return np.stack(parts, 2).reshape(over.size, -1)
 
     def state_dict(self) -> State:
         """The steps so far."""
@@ -114,4 +158,4 @@ class Rollout:
         self._last[:] = state["last"]
 
 
-_COLUMNS = ("obs", "choice", "reward", "terminated", "over")
+_COLUMNS = ("obs", "choice", "reward", "bonus", "terminated", "over")

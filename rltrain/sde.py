@@ -16,10 +16,10 @@ from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State
 from rltrain.distributions import Distribution, StateDependentGaussian
-from rltrain.on_policy import OnPolicySettings, RolloutAgent
+from rltrain.on_policy import RolloutAgent, RolloutSettings
 
 
-class SDESettings(OnPolicySettings):
+class SDESettings(RolloutSettings):
     """What a policy with a rollout may have beside its own settings."""
 
     sde: bool = False

@@ -96,7 +96,7 @@ def test_one_and_many_environments_see_the_same_transitions():
             loop.advance(20 * num_envs)
             envs.close()
             found += [
-                tuple(float(np.asarray(part[i]).item()) for part in transition)
+                tuple(float(np.asarray(part[i]).item()) for part in transition[:6])  # without a bonus
                 for transition in agent.transitions
                 for i in range(num_envs)
             ]
@@ -123,6 +123,7 @@ def test_a_bonus_is_learnt_from_and_never_reported():
     loop, agent = make(bonuses={"ten": Ten()})
     progress = loop.advance(3)
     assert [float(t.reward[0]) for t in agent.transitions] == [12.0] * 3
+    assert [float(t.bonus[0]) for t in agent.transitions] == [10.0] * 3
     assert progress.returns == [6.0]
     assert progress.metrics["exploration/ten_all"] == 10.0
 

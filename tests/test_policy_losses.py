@@ -205,10 +205,10 @@ def learnt(name, space, zero=()):
     columns = {
         "choice": choice,
         "advantage": rng.normal(size=6).astype(np.float32),
-        "target": outputs[:, 0] + (0 if "error" in zero else rng.normal(size=6)),
+        "target": outputs[:, :1] + (0 if "error" in zero else rng.normal(size=(6, 1))),
         "weight": np.ones(6, np.float32),
         "old_log_prob": agent.policy.evaluate(outputs[:, 1:], choice).log_prob,
-        "old_value": outputs[:, 0].copy(),
+        "old_value": outputs[:, :1].copy(),
     }
     if "advantage" in zero:
         columns["advantage"][:] = 0

@@ -36,7 +36,7 @@ def brute_force(transitions, num_envs, n_step, gamma):
     """(obs, action, reward, discount, next_obs) of every finished row, by the definition."""
     rows = set()
     for env in range(num_envs):
-        steps = [tuple(part[env] for part in transition) for transition in transitions]
+        steps = [tuple(part[env] for part in transition[:6]) for transition in transitions]
         for start in range(len(steps)):
             total, length = 0.0, 0
             for _, _, reward, next_obs, terminated, truncated in steps[start : start + n_step]:

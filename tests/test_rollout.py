@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rltrain.distributions import distribution
-from rltrain.rollout import BadObservation, Rollout, gae
+from rltrain.rollout import BadObservation, IntrinsicSettings, Rollout, gae
 
 POLICY = distribution(gym.spaces.Discrete(3), log_std=0.0, by_state=False, squash=False)
 
@@ -100,11 +100,11 @@ class Line:
         self.rollout = Rollout(steps, envs, 1, POLICY)
         self.obs = 10.0 * np.arange(envs, dtype=np.float32)[:, None]
 
-    def step(self, terminated=(), truncated=()):
+    def step(self, terminated=(), truncated=(), bonus=0.0):
         envs = len(self.obs)
         ends = [np.isin(np.arange(envs), part) for part in (terminated, truncated)]
         after = self.obs + 1
-        self.rollout.add(self.obs, np.zeros((envs, 1), np.int64), np.ones(envs), after, *ends)
+        self.rollout.add(self.obs, np.zeros((envs, 1), np.int64), np.ones(envs), after, *ends, bonus)
         self.obs = np.where((ends[0] | ends[1])[:, None], np.float32(100), after)  # episodes begin at 100
 
     def next_values(self):
@@ -149,6 +149,38 @@ def test_n_step_returns_bootstrap_from_the_value_after_the_last_step():
     rollout, value = line.rollout, line.rollout.obs[:, :, 0]
     returns = gae(rollout.reward, value, line.next_values(), rollout.over, 0.5, 1.0) + value
     assert returns[:, 0].tolist() == [2.125, 2.25, 2.5]
+
+
+def test_what_is_seen_next_goes_on_across_the_ends_of_episodes():
+    """0 -> 1 | 100 -> 101 | 100 -> 101: an end, a cut, and another end where the next episode is not known yet."""
+    line = Line(3)
+    line.step(terminated=[0])
+    line.step(truncated=[0])
+    line.step(terminated=[0])
+    values = line.rollout.everything_seen()[:, 0]
+    assert line.rollout.next_values(values, episodic=False)[:, 0].tolist() == [100, 100, 101]
+    assert line.rollout.next_values(values)[:, 0].tolist() == [0, 101, 0]
+
+
+@pytest.mark.parametrize("episodic", [False, True])
+def test_advantages_of_bonuses_go_on_across_episodes_with_a_discount_of_their_own(episodic):
+    """Observations 0, then the end, 100, 101; value s of rewards and s / 2 of bonuses; rewards 1, bonuses 1, 2, 0.5.
+
+    Rewards, gamma 1, lambda 0.25: delta = 1 + 0 - 0, an end; 1 + 101 - 100 = 2; 1 + 102 - 101 = 2.
+        A_2 = 2, A_1 = 2 + 0.25 * 2 = 2.5, A_0 = 1.
+    Bonuses, gamma 0.5: delta = 1 + 0.5 * 50 - 0 = 26; 2 + 0.5 * 50.5 - 50 = -22.75; 0.5 + 0.5 * 51 - 50.5 = -24.5.
+        A_2 = -24.5, A_1 = -22.75 + 0.125 * -24.5 = -25.8125, A_0 = 26 + 0.125 * -25.8125; episodic A_0 = 1.
+    """
+    line = Line(3)
+    line.step(terminated=[0], bonus=1.0)
+    line.step(bonus=2.0)
+    line.step(bonus=0.5)
+    seen = line.rollout.everything_seen()
+    own = IntrinsicSettings(gamma=0.5, episodic=episodic)
+    found = line.rollout.advantages(np.concatenate((seen, seen / 2), 1), 1.0, 0.25, own)
+    first = 1 if episodic else 26 + 0.125 * -25.8125
+    np.testing.assert_allclose(found, [[1, first], [2.5, -25.8125], [2, -24.5]])
+    assert np.array_equal(line.rollout.advantages(seen, 1.0, 0.25, None), found[:, :1])
 
 
 def test_an_abandoned_episode_counts_as_cut_short_at_its_last_step():
@@ -201,7 +233,7 @@ def test_the_rollout_keeps_copies():
 def test_state_round_trips_in_the_middle(steps):
     first, second = Line(5, 2), Line(5, 2)
     for t in range(steps):
-        first.step(truncated=[t % 2])
+        first.step(truncated=[t % 2], bonus=float(t))
     second.step(terminated=[0, 1])  # forgotten by loading
     second.rollout.clear()
     second.rollout.load_state_dict(first.rollout.state_dict())
@@ -212,7 +244,7 @@ def test_state_round_trips_in_the_middle(steps):
             line.step()
     assert np.array_equal(first.rollout.everything_seen(), second.rollout.everything_seen())
     assert np.array_equal(first.next_values(), second.next_values())
-    for name in ("obs", "choice", "reward", "terminated", "over"):
+    for name in ("obs", "choice", "reward", "bonus", "terminated", "over"):
         assert np.array_equal(getattr(first.rollout, name), getattr(second.rollout, name)), name
 
 

@@ -64,7 +64,7 @@ class A2C(SDERolloutAgent):
             "train/policy_loss": lambda: losses.policy_gradient_loss(log_prob, advantage),
             "train/value_loss": lambda: losses.value_loss(value, target, value, None),
             "train/entropy": entropy,
-            "train/explained_variance": lambda: explained_variance(value, target),
+            **explained_variance(value, target),
             "train/gradient_norm": norm,
             "train/learning_rate": learning_rate,
         }
@@ -73,7 +73,7 @@ class A2C(SDERolloutAgent):
         self, outputs: Tensor, choice: Tensor, advantage: Tensor, target: Tensor
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log-probabilities, values and entropies (B,)."""
-        config, value = self._config, outputs[:, 0]
+        config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
             advantage = losses.normalized(advantage)

@@ -18,12 +18,12 @@ import numpy as np
 from rltrain import policy_losses as losses
 from rltrain.arrays import Tensor, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
-from rltrain.on_policy import OnPolicySettings, RolloutAgent, output_gradient
+from rltrain.on_policy import RolloutAgent, RolloutSettings, output_gradient
 from rltrain.optimizers import finite_gradient, make_optimizer
 from rltrain.schedules import Constant, ScheduleSetting
 
 
-class ActorCriticSettings(OnPolicySettings):
+class ActorCriticSettings(RolloutSettings):
     """Settings of the one-step actor-critic; steps are environment steps, summed over all environments."""
 
     learning_rate: ScheduleSetting = Constant(value=3e-4)
@@ -96,7 +96,7 @@ class ActorCritic(RolloutAgent):
 
     def _output_gradient(self, outputs: Tensor, choice: Tensor, delta: Tensor, target: Tensor) -> tuple[Tensor, Any]:
         """Gradient at the outputs (B, O) of -mean(log pi I delta) + mean((y - V)^2) / 2 - ent_coef mean(H)."""
-        value = outputs[:, 0]
+        value = outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         d_value = 0.5 * losses.value_gradient(value, target, value, None)
         d_policy = pull(losses.policy_gradient(log_prob, delta), -self._config.ent_coef / len(value))

@@ -122,7 +122,7 @@ class PPO(SDERolloutAgent):
         clip_vf: Tensor | None,
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log rho, values and entropies (B,)."""
-        config, value = self._config, outputs[:, 0]
+        config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
             advantage = losses.normalized(advantage)
@@ -144,7 +144,7 @@ class PPO(SDERolloutAgent):
             "train/entropy": entropy,
             "train/approx_kl": lambda: _approximate_kl(log_ratio),
             "train/clip_fraction": lambda: (abs(namespace(log_ratio).exp(log_ratio) - 1) > clip) * 1.0,
-            "train/explained_variance": lambda: explained_variance(batch.old_value, batch.target),
+            **explained_variance(batch.old_value, batch.target),
             "train/learning_rate": self._config.learning_rate(self._steps),
             "train/clip_range": clip,
         }

@@ -82,9 +82,9 @@ class Reinforce(OnPolicyAgent):
         self._ended: list[Episode] = []
 
     @property
-    def has_value(self) -> bool:
-        """Only with a baseline."""
-        return bool(self._config.baseline)
+    def value_heads(self) -> int:
+        """One with a baseline."""
+        return int(self._config.baseline)
 
     def observe(self, transition: Transition) -> None:
         """Append the step to the open episodes."""
@@ -112,11 +112,11 @@ class Reinforce(OnPolicyAgent):
         config, device, episodes = self._config, self.network.device, self._ended
         obs = np.array([row for episode in episodes for row in episode.obs])
         choice = np.array([row for episode in episodes for row in episode.choice])
-        target = np.concatenate([self._returns(episode) for episode in episodes])
+        target = np.concatenate([self._returns(episode) for episode in episodes])[:, None]
         check_finite(obs)
-        value = self.network.infer(obs, slice(0, 1))[:, 0] if self.has_value else np.zeros_like(target)
+        value = self.network.infer(obs, self._value) if self._config.baseline else np.zeros_like(target)
         weight = np.concatenate([self._weights(len(episode.reward)) for episode in episodes])
-        columns = [to_device(column, device) for column in (obs, choice, target - value, target, weight)]
+        columns = [to_device(column, device) for column in (obs, choice, (target - value)[:, 0], target, weight)]
         log_prob, entropy = self.network.learn(self._output_gradient, *columns, len(episodes))
         rate = config.learning_rate(self._steps)
         norm = descend(self.optimizer, self.network.gradient, rate, config.max_grad_norm, self._steps)
@@ -126,16 +126,16 @@ class Reinforce(OnPolicyAgent):
             "train/gradient_norm": norm,
             "train/learning_rate": rate,
         }
-        if self.has_value:
+        if self._config.baseline:
             metrics["train/value_loss"] = lambda: losses.value_loss(value, target, value, None)
-            metrics["train/explained_variance"] = lambda: explained_variance(value, target)
+            metrics |= explained_variance(value, target)
         return metrics
 
     def _returns(self, episode: Episode) -> Array:
         """G_t of every step, (L,)."""
         total, returns = 0.0, np.zeros(len(episode.reward), np.float32)
-        if episode.cut is not None and self.has_value:
-            total = float(self.network.infer(episode.cut[None], slice(0, 1))[0, 0])
+        if episode.cut is not None and self._config.baseline:
+            total = float(self.network.infer(episode.cut[None], self._value)[0, 0])
         for t in range(len(returns) - 1, -1, -1):
             total = episode.reward[t] + self._config.gamma * total
             returns[t] = total
@@ -155,8 +155,8 @@ class Reinforce(OnPolicyAgent):
             advantage = losses.normalized(advantage)
         d_log_prob = losses.policy_gradient(log_prob, weight * advantage) * (count / episodes)  # a sum over steps
         grad = pull(d_log_prob, -config.ent_coef / count)
-        if self.has_value:
-            value = outputs[:, 0]
+        if config.baseline:
+            value = outputs[:, self._value]
             grad = output_gradient(config.vf_coef * losses.value_gradient(value, target, value, None), grad)
         return grad, (log_prob, entropy)
 

@@ -47,7 +47,18 @@ def either(rng, envs):
     return np.stack([rng.choice([-1.0, 1.0], envs), np.ones(envs)], 1).astype(np.float32)
 
 
-def play(agent, steps, *, envs=1, length=8, sees=constant, reward=lambda obs, action: 1.0, ends="truncated", seed=0):
+def play(
+    agent,
+    steps,
+    *,
+    envs=1,
+    length=8,
+    sees=constant,
+    reward=lambda obs, action: 1.0,
+    bonus=None,
+    ends="truncated",
+    seed=0,
+):
     """Vector steps in an environment that does not listen; episodes of `length` steps end as told, one
     environment after the other."""
     rng, no = np.random.default_rng(seed), np.zeros(envs, bool)
@@ -55,13 +66,11 @@ def play(agent, steps, *, envs=1, length=8, sees=constant, reward=lambda obs, ac
     for step in range(1, steps + 1):
         action = agent.act(obs)
         paid = np.array([reward(o, a) for o, a in zip(obs, action, strict=True)], np.float32)
+        added = None if bonus is None else np.array([bonus(o, a) for o, a in zip(obs, action, strict=True)], np.float32)
         over = (step + np.arange(envs)) % length == 0
         after = sees(rng, envs)
-        agent.observe(
-            Transition(
-                obs, action, paid, after, over if ends == "terminated" else no, over if ends == "truncated" else no
-            )
-        )
+        over = (over, no) if ends == "terminated" else (no, over)
+        agent.observe(Transition(obs, action, paid if added is None else paid + added, after, *over, added))
         agent.update()
         obs = after
     return agent

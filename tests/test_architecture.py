@@ -10,7 +10,7 @@ PACKAGE = ROOT / "rltrain"
 LAYERS = {
     "settings": 0, "core": 0, "schedules": 0, "registry": 0, "lazy": 0, "seeding": 0, "compilable": 0, "mdp": 0,
     "arrays": 0,
-    "config": 1, "networks": 1, "modules": 1, "encoding": 1, "losses": 1, "optimizers": 1, "q_functions": 1, "distributions": 1, "policy_losses": 1, "rollout": 1, "replay": 1, "selection": 1,
+    "config": 1, "networks": 1, "modules": 1, "encoding": 1, "hashing": 1, "losses": 1, "optimizers": 1, "q_functions": 1, "distributions": 1, "policy_losses": 1, "rollout": 1, "replay": 1, "selection": 1,
     "exploration": 2, "intrinsic": 2, "bonuses": 2, "envs": 2,
     "jit": 0,
     "on_policy": 3, "tabular": 3, "traces": 3, "agents": 3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -11,11 +11,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
-from rltrain.encoding import Encoder, vector_problem
+from rltrain.encoding import vector_problem
+from rltrain.hashing import Bins, Hash, SimHash, bounds
 from rltrain.intrinsic import Bonus, BonusSettings
-
-Hash = Callable[[Array], Array]
-"""Observations (N, *obs_shape) -> whole numbers (N, W); equal rows are counted together."""
 
 
 class HashedCountSettings(BonusSettings):
@@ -47,12 +45,12 @@ class HashedCountSettings(BonusSettings):
         if problem := vector_problem("hashed_count", spec):
             yield Problem("bonuses", problem)
             return
-        for name, bounds in (("low", self.low), ("high", self.high)):
-            if bounds is not None and not isinstance(space, gym.spaces.Box):
+        for name, given in (("low", self.low), ("high", self.high)):
+            if given is not None and not isinstance(space, gym.spaces.Box):
                 yield Problem("bonuses", f"hashed_count: {name} is for Box observations, not {space}: leave it out")
                 return
-            if bounds is not None and len(bounds) != math.prod(space.shape or ()):
-                yield Problem("bonuses", f"hashed_count: {name} has {len(bounds)} numbers, {spec.id} has {space}")
+            if given is not None and len(given) != math.prod(space.shape or ()):
+                yield Problem("bonuses", f"hashed_count: {name} has {len(given)} numbers, {spec.id} has {space}")
                 return
         if isinstance(space, gym.spaces.Box):
             yield from self._bound_problems(space, spec)
@@ -64,7 +62,7 @@ class HashedCountSettings(BonusSettings):
             )
 
     def _bound_problems(self, space: gym.spaces.Box, spec: EnvSpec) -> Iterator[Problem]:
-        low, high = _bounds(self, space)
+        low, high = bounds(self, space)
         finite = np.isfinite(low) & np.isfinite(high)
         if not (low < high)[finite].all():
             yield Problem("bonuses", "hashed_count: every number of low must be below that of high")
@@ -74,56 +72,6 @@ class HashedCountSettings(BonusSettings):
                 f"hashed_count with bins needs finite bounds, {spec.id} has {space}: set low and high, "
                 "or use hash: simhash",
             )
-
-
-def _bounds(config: HashedCountSettings, space: gym.spaces.Box) -> tuple[Array, Array]:
-    """Lower and upper bounds (D,) float64."""
-    low = np.asarray(space.low if config.low is None else config.low, np.float64).reshape(-1)
-    high = np.asarray(space.high if config.high is None else config.high, np.float64).reshape(-1)
-    return low, high
-
-
-class SimHash:
-    """sign(A g(x)) with A (bits, D + 1) drawn from N(0, 1), as one whole number.
-
-    g(x) brings each number that has bounds to -1 ... 1 and appends a 1, so that observations that differ in length
-    alone are told apart as well. One bit differs with probability angle(g(x), g(y)) / pi.
-    Source: Tang et al. 2017, section 2.2. https://arxiv.org/abs/1611.04717; without the 1.
-    """
-
-    def __init__(self, config: HashedCountSettings, space: gym.Space[Any], rng: np.random.Generator) -> None:
-        self._encode = Encoder(space)
-        self._middle, self._half = np.zeros(self._encode.size), np.ones(self._encode.size)
-        if isinstance(space, gym.spaces.Box):
-            low, high = _bounds(config, space)
-            known = np.isfinite(low) & np.isfinite(high)
-            self._middle[known] = low[known] / 2 + high[known] / 2
-            self._half[known] = high[known] / 2 - low[known] / 2
-        self.planes = rng.standard_normal((self._encode.size + 1, config.bits))
-        self._powers = 2 ** np.arange(config.bits, dtype=np.int64)
-
-    def __call__(self, obs: Array) -> Array:
-        """(N, *obs_shape) -> (N, 1) int64."""
-        x = (self._encode(obs) - self._middle) / self._half
-        sides = x @ self.planes[:-1] + self.planes[-1] > 0
-        return np.asarray((sides @ self._powers)[:, None])
-
-
-class Bins:
-    """floor(bins (x - low) / (high - low)) of every number, the outermost bins open; other spaces as they are."""
-
-    def __init__(self, config: HashedCountSettings, space: gym.Space[Any]) -> None:
-        self._bins = config.bins
-        self._bounds = _bounds(config, space) if isinstance(space, gym.spaces.Box) else None
-
-    def __call__(self, obs: Array) -> Array:
-        """(N, *obs_shape) -> (N, D) int64."""
-        rows = obs.reshape(len(obs), -1)
-        if self._bounds is None:
-            return rows.astype(np.int64)
-        low, high = self._bounds
-        place = np.floor((rows - low) * (self._bins / (high - low)))
-        return np.minimum(np.maximum(place, 0), self._bins - 1).astype(np.int64)
 
 
 class HashedCount(Bonus):

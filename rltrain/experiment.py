@@ -30,6 +30,7 @@ from rltrain.loop import Callback, EnvironmentLoop, train
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
+from rltrain.selection import Selector
 from rltrain.tabular import TabularAgent
 
 CONFIRM_EPISODES = 100
@@ -62,11 +63,14 @@ def component_name(settings: Any) -> str:
     return str(settings.name)
 
 
-def build_agent(config: Config, spec: EnvSpec) -> Agent:
+def build_exploration(config: Config) -> Any:
+    """Make the exploration; None where there is none."""
+    settings = config.exploration
+    return None if settings is None else find("explorations", component_name(settings))(settings)
+
+
+def build_agent(config: Config, spec: EnvSpec, exploration: Any) -> Agent:
     """Make the agent with its exploration."""
-    exploration = None
-    if config.exploration is not None:
-        exploration = find("explorations", component_name(config.exploration))(config.exploration)
     agent: Agent = find("agents", component_name(config.agent))(
         config.agent,
         spec,
@@ -91,10 +95,12 @@ def build(config: Config) -> Experiment:
     """Put the parts together."""
     envs = make_vector(config.env)
     spec = describe(config.env, envs)
-    agent = build_agent(config, spec)
+    exploration = build_exploration(config)
+    agent = build_agent(config, spec, exploration)
     bonuses = build_bonuses(config, spec)
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
-    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds)
+    selector = exploration if isinstance(exploration, Selector) else None
+    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, selector=selector)
     faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
     return Experiment(config, spec, envs, agent, faster or loop, note)
 

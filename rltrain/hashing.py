@@ -41,20 +41,22 @@ class SimHash:
 
     def __init__(self, config: HashSettings, space: gym.Space[Any], rng: np.random.Generator) -> None:
         self._encode = Encoder(space)
-        self._middle, self._half = np.zeros(self._encode.size), np.ones(self._encode.size)
+        middle, half = np.zeros(self._encode.size), np.ones(self._encode.size)
         if isinstance(space, gym.spaces.Box):
             low, high = bounds(config, space)
             known = np.isfinite(low) & np.isfinite(high)
-            self._middle[known] = low[known] / 2 + high[known] / 2
-            self._half[known] = high[known] / 2 - low[known] / 2
+            middle[known] = low[known] / 2 + high[known] / 2
+            half[known] = high[known] / 2 - low[known] / 2
         self.planes = rng.standard_normal((self._encode.size + 1, config.bits))
-        self._powers = 2 ** np.arange(config.bits, dtype=np.int64)
+        self._slopes = self.planes[:-1] / half[:, None]  # g(x) planes > 0 where x slopes > level: once, not for every x
+        self._level = middle @ self._slopes - self.planes[-1]
 
     def __call__(self, obs: Array) -> Array:
         """(N, *obs_shape) -> (N, 1) int64."""
-        x = (self._encode(obs) - self._middle) / self._half
-        sides = x @ self.planes[:-1] + self.planes[-1] > 0
-        return np.asarray((sides @ self._powers)[:, None])
+        packed = np.packbits(self._encode(obs) @ self._slopes > self._level, axis=1, bitorder="little")
+        number = np.zeros((len(packed), 8), np.uint8)
+        number[:, : packed.shape[1]] = packed
+        return number.view("<i8")
 
 
 class Bins:

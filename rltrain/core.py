@@ -123,7 +123,9 @@ class Agent(Protocol):
 
     Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class attribute
     `Config`, its settings. These say `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the fields of
-    `ActionValues` beside `mean` that the agent fills in.
+    `ActionValues` beside `mean` that the agent fills in. Where there is more to say they have `remedies` (for a field
+    that is not offered, the settings with which it is), `requires` (what an exploration must have, as
+    `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing).
     """
 
     @property

@@ -79,6 +79,7 @@ class DQNSettings(Settings):
     """Weight of a random network that never learns, added to each head: where nothing was learnt, heads differ."""
 
     explores_with: ClassVar[str] = "selector"
+    remedies: ClassVar[dict[str, dict[str, Any]]] = {"samples": {"heads": 10}, "std": {"heads": 10}}
 
     @property
     def offers(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rltrain.core import Metrics, Progress, State
+from rltrain.diagnostics import BonusTrend, entropy
 
 EXACT = ("exact_return", "percent_of_optimal", "optimal_action_share", "value_error")
 """Exact figures that are logged."""
@@ -49,7 +50,8 @@ def score_of(result: dict[str, Any]) -> float:
 class LogProgress:
     """Writes returns, lengths and learning metrics every `every` environment steps.
 
-    Returns are means over the episodes that ended since the last entry; metrics are the latest update's.
+    Returns are means over the episodes that ended since the last entry, and so is what is told of exploration; metrics
+    are the latest update's.
     """
 
     def __init__(self, every: int, log: Log, success_return: float | None) -> None:
@@ -59,6 +61,7 @@ class LogProgress:
         self._log = log
         self._success_return = success_return
         self._ended = Progress(0)
+        self._bonus = BonusTrend()
         self._episodes = 0
         self._lost = 0
         self._clock = time.monotonic()
@@ -68,10 +71,7 @@ class LogProgress:
         """Collect, and write when it is time."""
         if self._clock_step is None:
             self._clock_step = self._timer.last
-        self._ended.returns += progress.returns
-        self._ended.lengths += progress.lengths
-        self._ended.successes += progress.successes
-        self._ended.metrics.update(progress.metrics)
+        self._ended.add(progress)
         self._episodes += len(progress.returns)
         self._lost += progress.lost
         if self._timer.due(progress.steps):
@@ -94,14 +94,27 @@ class LogProgress:
         entry["rollout/episodes"] = self._episodes
         if self._lost:
             entry["rollout/lost_episodes"] = self._lost
-        entry.update({name: number(value) for name, value in ended.metrics.items()})
+        # by name: an update may come before or after the first pause, which is the clock's
+        entry.update({name: number(value) for name, value in sorted(ended.metrics.items())})
+        entry.update(self._exploration(step))
         now = time.monotonic()
         entry["time/steps_per_second"] = (step - (self._clock_step or 0)) / max(now - self._clock, 1e-9)
         self._clock, self._clock_step = now, step
         return entry
 
+    def _exploration(self, step: int) -> Metrics:
+        """How often actions were not greedy, how they were spread, and what the bonuses paid."""
+        ended, told = self._ended, {}
+        if ended.choices:
+            told["exploration/exploratory_share"] = ended.exploratory / ended.choices
+        if ended.actions is not None:
+            told["exploration/action_entropy"] = entropy(ended.actions)
+        if ended.bonus is not None:
+            told.update(self._bonus(step, ended.bonus))
+        return told
+
     def state_dict(self) -> State:
-        """Episodes counted, and those that wait for the next entry."""
+        """Episodes counted, and what waits for the next entry."""
         ended = self._ended
         metrics = {name: number(value) for name, value in ended.metrics.items()}
         return {
@@ -112,6 +125,11 @@ class LogProgress:
             "lengths": list(ended.lengths),
             "successes": list(ended.successes),
             "metrics": metrics,
+            "choices": ended.choices,
+            "exploratory": ended.exploratory,
+            "actions": None if ended.actions is None else ended.actions.copy(),
+            "bonus": ended.bonus,
+            "bonus_trend": self._bonus.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -121,7 +139,9 @@ class LogProgress:
         self._clock = time.monotonic()
         self._episodes = state["episodes"]
         self._lost = state.get("lost", 0)
-        self._ended = Progress(state["last"], state["returns"], state["lengths"], state["successes"], state["metrics"])
+        waiting = ("returns", "lengths", "successes", "metrics", "choices", "exploratory", "actions", "bonus")
+        self._ended = Progress(state["last"], **{name: state[name] for name in waiting})
+        self._bonus.load_state_dict(state["bonus_trend"])
 
 
 class Evaluate:

@@ -125,7 +125,9 @@ class Agent(Protocol):
 
     Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class attribute
     `Config`, its settings. These say `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the fields of
-    `ActionValues` beside `mean` that the agent fills in.
+    `ActionValues` beside `mean` that the agent fills in. Where there is more to say they have `remedies` (for a field
+    that is not offered, the settings with which it is), `requires` (what an exploration must have, as
+    `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing).
     """
 
     @property
@@ -196,6 +198,23 @@ class Progress:
     successes: list[bool] = field(default_factory=list)  # of the same episodes, where the environment says
     metrics: Metrics = field(default_factory=dict)  # of the latest update
     lost: int = 0  # episodes that are over without an end, since a worker process was lost
+    choices: int = 0  # actions that a selector chose
+    exploratory: int = 0  # of these, the ones whose value was below the greatest
+    actions: Array | None = None  # (K, A) how often each was taken, in each of K parts; None where they are continuous
+    bonus: float | None = None  # sum of what was paid in bonuses since the run began; None without them
+
+    def add(self, later: Progress) -> None:
+        """Take in what came after this."""
+        self.steps, self.bonus = later.steps, later.bonus
+        self.returns += later.returns
+        self.lengths += later.lengths
+        self.successes += later.successes
+        self.metrics.update(later.metrics)
+        self.lost += later.lost
+        self.choices += later.choices
+        self.exploratory += later.exploratory
+        if later.actions is not None:
+            self.actions = later.actions if self.actions is None else self.actions + later.actions
 
 
 class Loop(Protocol):

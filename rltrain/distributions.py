@@ -19,6 +19,7 @@ import numpy as np
 
 from rltrain.arrays import Tensor, namespace
 from rltrain.core import Array
+from rltrain.encoding import alternatives
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-6
@@ -76,12 +77,9 @@ class Categorical:
 
     def __init__(self, space: gym.Space[Any]) -> None:
         self._shape = tuple(space.shape or ())
-        if isinstance(space, gym.spaces.Discrete):
-            counts, starts = np.array([space.n]), np.array([space.start])
-        elif isinstance(space, gym.spaces.MultiDiscrete):
-            counts, starts = space.nvec.reshape(-1), space.start.reshape(-1)
-        else:
-            counts, starts = np.full(int(np.prod(self._shape)), 2), np.zeros(int(np.prod(self._shape)), np.int64)
+        parts = alternatives(space)
+        assert parts is not None
+        counts, starts = parts
         self._starts, self._dtype = starts.astype(np.int64), space.dtype
         ends = np.cumsum(counts).tolist()
         self.outputs = ends[-1]

@@ -19,18 +19,28 @@ def vector_problem(agent: str, spec: EnvSpec) -> str | None:
     return f"{agent} needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
 
 
+def alternatives(space: gym.Space[Any]) -> tuple[Array, Array] | None:
+    """How many values each part of a discrete space has (K,), and the first of each (K,); None for other spaces."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.array([space.n]), np.array([space.start])
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return space.nvec.reshape(-1), space.start.reshape(-1)
+    if isinstance(space, gym.spaces.MultiBinary):
+        bits = int(np.prod(space.shape))
+        return np.full(bits, 2), np.zeros(bits, np.int64)
+    return None
+
+
 class Encoder:
     """Numbers of a Box or MultiBinary as they are; one-hot for each choice of Discrete and MultiDiscrete."""
 
     def __init__(self, space: gym.Space[Any]) -> None:
         self._table: Array | None = None  # (C,) for every choice, where its block begins, minus its first value
-        if isinstance(space, gym.spaces.Discrete):
-            counts, starts = np.array([space.n]), np.array([space.start])
-        elif isinstance(space, gym.spaces.MultiDiscrete):
-            counts, starts = space.nvec.reshape(-1), space.start.reshape(-1)
-        else:
+        parts = alternatives(space)
+        if parts is None or isinstance(space, gym.spaces.MultiBinary):
             self.size = int(np.prod(space.shape or ()))
             return
+        counts, starts = parts
         self.size = int(counts.sum())
         self._table = np.cumsum(counts) - counts - starts
 

@@ -6,30 +6,26 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
 from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
-from rltrain.core import Agent, Array, EnvSpec, Loop, RewardBonus, State
-from rltrain.envs.vector import describe, load_wrapper_state, make_vector, wrapper_state
+from rltrain.core import Agent, EnvSpec, Loop, RewardBonus
+from rltrain.envs.vector import describe, make_vector, wrapper_state
 from rltrain.envs.workers import WorkerFault
-from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
-from rltrain.exact import ExactEvaluator
-from rltrain.kernels.episodes import ModelEpisodes
+from rltrain.evaluator import Evaluator
 from rltrain.kernels.tabular import compiled_tabular_loop
-from rltrain.kernels.world import model_is_true
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
+from rltrain.selection import Selector
 from rltrain.tabular import TabularAgent
 
 CONFIRM_EPISODES = 100
@@ -38,8 +34,6 @@ MIN_COMPILED_STEPS = 20_000
 """Shorter runs are over before a compiled loop has been loaded."""
 MIN_COMPILED_GRADIENT_STEPS = 100_000
 """Fewer gradient steps through torch are over before compiling them has paid for itself."""
-MAX_EVAL_ENVS = 128
-"""Evaluation episodes that run at once."""
 
 Summary = dict[str, Any]
 
@@ -62,11 +56,14 @@ def component_name(settings: Any) -> str:
     return str(settings.name)
 
 
-def build_agent(config: Config, spec: EnvSpec) -> Agent:
+def build_exploration(config: Config) -> Any:
+    """Make the exploration; None where there is none."""
+    settings = config.exploration
+    return None if settings is None else find("explorations", component_name(settings))(settings)
+
+
+def build_agent(config: Config, spec: EnvSpec, exploration: Any) -> Agent:
     """Make the agent with its exploration."""
-    exploration = None
-    if config.exploration is not None:
-        exploration = find("explorations", component_name(config.exploration))(config.exploration)
     agent: Agent = find("agents", component_name(config.agent))(
         config.agent,
         spec,
@@ -91,10 +88,12 @@ def build(config: Config) -> Experiment:
     """Put the parts together."""
     envs = make_vector(config.env)
     spec = describe(config.env, envs)
-    agent = build_agent(config, spec)
+    exploration = build_exploration(config)
+    agent = build_agent(config, spec, exploration)
     bonuses = build_bonuses(config, spec)
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
-    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds)
+    selector = exploration if isinstance(exploration, Selector) else None
+    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, selector=selector)
     faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
     return Experiment(config, spec, envs, agent, faster or loop, note)
 
@@ -130,67 +129,6 @@ def _compile_networks(config: Config, agent: Agent) -> str | None:
     for network in through_torch:
         network.compile = True
     return None if wanted == "on" else f"about {steps:,} gradient steps: torch compiles them first, for up to a minute"
-
-
-class Evaluator:
-    """Evaluates the greedy policy in environments of its own."""
-
-    def __init__(self, config: Config, spec: EnvSpec, agent: Agent) -> None:
-        self.protocol = EvalProtocol.of(config.eval, spec)
-        self._config = config
-        self._agent = agent
-        self._spec = spec
-        self._envs: dict[int, VectorEnv] = {}
-
-    @cached_property
-    def _exact(self) -> ExactEvaluator | None:
-        """Knows the optimum, where the environment tells its model."""
-        if self._spec.model is None:
-            return None
-        gamma = getattr(self._config.agent, "gamma", 1.0)
-        return ExactEvaluator(self._spec.model, gamma=gamma, horizon=self.protocol.max_episode_steps)
-
-    @cached_property
-    def _on_model(self) -> ModelEpisodes | None:
-        """Plays the same episodes sooner, where the model is known and true."""
-        settings, model = self._config.env, self._spec.model
-        if model is None or settings.wrappers or not model_is_true(settings, model):
-            return None
-        return ModelEpisodes(model, self._spec.max_episode_steps)
-
-    def __call__(self, seeds: Sequence[int], wrappers: State, *, interval: bool = True) -> dict[str, Any]:
-        """One greedy episode on each seed, under the given wrapper statistics."""
-        cap = self.protocol.max_episode_steps
-        if self._on_model is not None:
-            episodes = self._on_model(self._policy(), seeds, cap)
-        else:
-            episodes = self._in_environment(seeds, wrappers, cap)
-        return summarise(episodes, self.protocol, interval=interval) | self.exact_figures()
-
-    def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
-        count = min(len(seeds), MAX_EVAL_ENVS)
-        if count not in self._envs:
-            self._envs[count] = make_vector(self._config.env, count, training=False)
-        envs = self._envs[count]
-        load_wrapper_state(envs, wrappers)
-        return run_episodes(lambda obs: self._agent.act(obs, explore=False), envs, seeds, cap)
-
-    def _policy(self) -> Array:
-        """The greedy action in every state of the model."""
-        assert self._spec.model is not None
-        return self._agent.act(np.arange(self._spec.model.states), explore=False)
-
-    def exact_figures(self) -> dict[str, float]:
-        """The policy's exact value beside the optimum; nothing where the model is not known."""
-        if self._exact is None or self._spec.model is None:
-            return {}
-        q = self._agent.values(np.arange(self._spec.model.states))
-        return self._exact(self._policy(), q if q is not None and q.ndim == 2 else None)
-
-    def close(self) -> None:
-        """Close the environments."""
-        for envs in self._envs.values():
-            envs.close()
 
 
 class Run:

@@ -13,11 +13,8 @@ from rltrain.config.schema import Config
 from rltrain.core import EnvSpec, Problem
 from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.vector import describe, make_env, make_vector
-from rltrain.experiment import build, component_name
-from rltrain.registry import find, names
-
-EXAMPLES = {"selector": "epsilon_greedy", "noise": "gaussian_noise"}
-"""An exploration of each kind."""
+from rltrain.experiment import build
+from rltrain.registry import find, names, settings_class
 
 
 def environment_problems(config: Config) -> list[Problem]:
@@ -81,36 +78,88 @@ def _not_compiled(config: Config) -> Iterator[Problem]:
 
 
 def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
-    agent_name = component_name(config.agent)
-    kind = config.agent.explores_with  # type: ignore[attr-defined]
-    if kind is None and config.exploration is not None:
-        yield Problem("exploration", f"{agent_name} takes no exploration as it is set: leave this block out")
-    if kind is not None and config.exploration is None:
-        yield Problem("exploration", f"{agent_name} needs an exploration, for example {{name: {EXAMPLES[kind]}}}")
-    if kind is not None and config.exploration is not None:
-        yield from _exploration_misfits(config, component_name(config.exploration), agent_name)
+    agent: Any = config.agent
+    if agent.explores_with is not None and config.exploration is None:
+        yield Problem("exploration", f"{agent.name} needs an exploration: {_or(fitting_explorations(agent))}")
+    if config.exploration is not None and (reason := exploration_misfit(agent, config.exploration)):
+        yield Problem("exploration" if agent.explores_with is None else "exploration.name", reason)
+    if config.bonuses and (reason := bonus_misfit(agent)):
+        yield Problem("bonuses", reason)
     parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
     for part in parts:
         if part is not None:
             yield from part.problems(config, spec)
 
 
-def _exploration_misfits(config: Config, name: str, agent_name: str) -> Iterator[Problem]:
-    settings: Any = config.agent
-    exploration = find("explorations", name)(config.exploration)
-    has, kind = exploration.kind, settings.explores_with
-    if has != kind:
-        yield Problem(
-            "exploration.name",
-            f"'{name}' is a {has} and {agent_name} explores with a {kind}, for example {EXAMPLES[kind]}",
-        )
-        return
+def exploration_misfit(agent: Any, exploration: Any) -> str | None:
+    """Why an agent with these settings cannot explore with those, and what would fit; None where it can.
+
+    An exploration `needs` fields of `ActionValues`, of which the agent `offers` some, and with other settings
+    (`remedies`) more; an agent `requires` functions of the exploration, such as its probabilities.
+    """
+    if (found := _obstacle(agent, exploration.name, find("explorations", exploration.name)(exploration))) is None:
+        return None
+    why, remedy = found
+    if agent.explores_with is None:
+        return f"{why}: {remedy}"
+    ways = [remedy] if remedy else []
+    ways += [f"use {_or(others)}"] if (others := fitting_explorations(agent)) else []
+    return f"{why}: {', or '.join(ways)} (`rltrain list explorations --for {agent.name}` tells what goes with it)"
+
+
+def _obstacle(agent: Any, name: str, made: Any = None) -> tuple[str, str] | None:
+    """What is in the way, and what would remove it; the latter may be empty.
+
+    `made` is the exploration with its settings, where they are known: what it needs may depend on them.
+    """
+    exploration, kind = made or find("explorations", name), agent.explores_with
+    if kind is None:
+        return f"{agent.name} takes no exploration", "leave this block out"
+    if exploration.kind != kind:
+        return f"'{name}' is a {exploration.kind} and {agent.name} explores with a {kind}", ""
     needs = getattr(exploration, "needs", ())
-    if needs and not set(needs) & set(settings.offers):
-        ways = [way for name, way in getattr(settings, "on_request", {}).items() if name in needs]
-        others = [other for other in names("explorations") if not getattr(find("explorations", other), "needs", ())]
-        yield Problem(
-            "exploration.name",
-            f"{name} needs the {' or '.join(needs)} of every action, which {agent_name} does not keep: "
-            f"{' or '.join([*ways, 'use ' + ', '.join(others)])}",
-        )
+    if needs and not set(needs) & set(agent.offers):
+        told = getattr(agent, "remedies", {})
+        settings = [f"agent.{key}={value}" for need in needs for key, value in told.get(need, {}).items()]
+        why = f"{name} needs the {' or '.join(needs)} of every action, which {agent.name} does not keep"
+        return why, f"set {' or '.join(settings)}" if settings else ""
+    for what in getattr(agent, "requires", ()):
+        if getattr(exploration, what, None) is None:
+            return f"{agent.name} averages over the {what} of the next action, which {name} has not in closed form", ""
+    return None
+
+
+def fitting_explorations(agent: Any) -> list[str]:
+    """The explorations that an agent with these settings takes."""
+    return [name for name in names("explorations") if _obstacle(agent, name) is None]
+
+
+def bonus_misfit(agent: Any) -> str | None:
+    """Why no bonus has an effect on an agent with these settings; None where they do."""
+    if getattr(agent, "learns_from_reward", True):
+        return None
+    return f"{agent.name} plans with the model and learns from no reward: leave bonuses out, or use dyna_q"
+
+
+def pairs(kind: str, name: str) -> dict[str, str | None]:
+    """Every exploration or bonus beside an agent, or agent beside an exploration: why not, None where they fit.
+
+    With default settings. Raises UnknownComponent.
+    """
+    if kind == "bonuses":
+        return {bonus: bonus_misfit(_default(name)) for bonus in names("bonuses")}
+    if kind == "agents":
+        find("explorations", name)
+        found = {agent: _obstacle(_default(agent), name) for agent in names("agents")}
+    else:
+        found = {exploration: _obstacle(_default(name), exploration) for exploration in names("explorations")}
+    return {key: None if reason is None else ": ".join(filter(None, reason)) for key, reason in found.items()}
+
+
+def _default(name: str) -> Any:
+    """The settings of an agent, as they are when nothing is set."""
+    return settings_class("agents", name)(name=name)  # type: ignore[call-arg]
+
+
+def _or(words: list[str]) -> str:
+    return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)

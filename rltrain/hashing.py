@@ -88,14 +88,16 @@ class SimHash:
             known = np.isfinite(low) & np.isfinite(high)
             middle[known] = low[known] / 2 + high[known] / 2
             half[known] = high[known] / 2 - low[known] / 2
-        planes = rng.standard_normal((self._encode.size + 1, config.bits))
-        self._planes = planes[:-1] / half[:, None]  # the scale is a part of the planes: acting is hashed step by step
-        self._limits = middle @ self._planes - planes[-1]
-        self._powers = 2 ** np.arange(config.bits, dtype=np.int64)
+        self.planes = rng.standard_normal((self._encode.size + 1, config.bits))
+        self._slopes = self.planes[:-1] / half[:, None]  # g(x) planes > 0 where x slopes > level: once, not for every x
+        self._level = middle @ self._slopes - self.planes[-1]
 
     def __call__(self, obs: Array) -> Array:
         """(N, *obs_shape) -> (N, 1) int64."""
-        return np.asarray(((self._encode(obs) @ self._planes > self._limits) @ self._powers)[:, None])
+        packed = np.packbits(self._encode(obs) @ self._slopes > self._level, axis=1, bitorder="little")
+        number = np.zeros((len(packed), 8), np.uint8)
+        number[:, : packed.shape[1]] = packed
+        return number.view("<i8")
 
 
 class Bins:

@@ -10,7 +10,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
+from rltrain.diagnostics import Diagnostics
 from rltrain.envs.vector import begin, restore, snapshot
+from rltrain.selection import Selector
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
@@ -32,13 +34,16 @@ class EnvironmentLoop:
         *,
         bonuses: Mapping[str, RewardBonus] | None = None,
         seeds: list[int],
+        selector: Selector | None = None,
     ) -> None:
-        """`bonuses` have names of their own, for the log."""
+        """`bonuses` have names of their own, for the log; `selector` is the agent's, to ask how often it explores."""
         self.steps = 0  # environment steps
         self._agent = agent
         self.envs = envs
         self._bonuses = bonuses or {}
         self._seeds = seeds
+        self.paid = 0.0  # sum of all bonuses
+        self.diagnostics = Diagnostics(envs.single_observation_space, envs.single_action_space, envs.num_envs, selector)
         self._obs = np.array(begin(envs, seeds)[0])
 
     def advance(self, steps: int) -> Progress:
@@ -57,6 +62,7 @@ class EnvironmentLoop:
             if self._bonuses:
                 transition = self._with_bonus(transition, progress)
             agent.observe(transition)
+            self.diagnostics.add(self._obs, action)
             self.steps += envs.num_envs
             progress.metrics.update(agent.update())
             self._obs = next_obs
@@ -67,12 +73,14 @@ class EnvironmentLoop:
                 self._obs[done] = first_obs[done]
         progress.steps = self.steps
         progress.metrics.update(self.bonus_metrics())
+        self.diagnostics.report(progress)
         return progress
 
     def _with_bonus(self, transition: Transition, progress: Progress) -> Transition:
         """The transition that the agent learns from; what was paid is reported in all, and by bonus if several."""
         paid = {name: part.bonus(transition) for name, part in self._bonuses.items()}
         total = np.asarray(sum(paid.values()), np.float32)
+        self.paid = progress.bonus = self.paid + float(total.sum(dtype=np.float64))
         progress.metrics["exploration/bonus"] = total
         if len(paid) > 1:
             progress.metrics.update({f"exploration/bonus_{name}": part for name, part in paid.items()})
@@ -104,18 +112,25 @@ class EnvironmentLoop:
             if told is not None and told[index]:
                 progress.successes.append(bool(info["episode_success"][index]))
 
-    def place(self, steps: int, obs: np.ndarray) -> None:
-        """Take note of where a compiled loop has taken the environments."""
-        self.steps, self._obs = steps, obs
+    def place(self, steps: int, obs: np.ndarray, paid: float) -> None:
+        """Take note of where a compiled loop has taken the environments, and of what it has paid in bonuses."""
+        self.steps, self._obs, self.paid = steps, obs, paid
 
     def state_dict(self) -> State:
-        """The step, what the agent saw last, the bonuses, and the open episode of every environment."""
-        bonuses = [bonus.state_dict() for bonus in self._bonuses.values()]
-        return {"steps": self.steps, "obs": self._obs, "bonuses": bonuses, "envs": snapshot(self.envs)}
+        """The step, what the agent saw last, the bonuses, what was visited, and the open episodes."""
+        return {
+            "steps": self.steps,
+            "obs": self._obs,
+            "bonuses": [bonus.state_dict() for bonus in self._bonuses.values()],
+            "paid": self.paid,
+            "visited": self.diagnostics.state_dict(),
+            "envs": snapshot(self.envs),
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Return to the saved step, in the middle of the saved episodes. The agent's state is loaded before."""
-        self.steps = state["steps"]
+        self.steps, self.paid = state["steps"], state["paid"]
+        self.diagnostics.load_state_dict(state["visited"])
         for bonus, saved in zip(self._bonuses.values(), state.get("bonuses", []), strict=True):
             bonus.load_state_dict(saved)
         self._obs, lost = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)

@@ -68,11 +68,11 @@ class DQNSettings(Settings):
     visits: HashSettings | None = None
     """Count how often each action was taken in observations of the same hash, for `ucb` and `thompson`."""
 
-    on_request: ClassVar[dict[str, str]] = {
-        "visits": "set agent.visits, for example to {hash: simhash, bits: 16}",
-        "samples": "set agent.heads above 1",
+    remedies: ClassVar[dict[str, dict[str, Any]]] = {
+        "visits": {"visits": "{hash: simhash}"},
+        "samples": {"heads": 10},
+        "std": {"heads": 10},
     }
-    """How to have what a selector may need."""
 
     @property
     def explores_with(self) -> str | None:

@@ -15,7 +15,8 @@ from rltrain.config.schema import Config
 from rltrain.core import Array, ConfigError, EnvSpec, State
 from rltrain.envs.vector import describe, load_wrapper_state, make_vector
 from rltrain.evaluation import run_episodes, summarise
-from rltrain.experiment import MAX_EVAL_ENVS, Evaluator, build_agent
+from rltrain.evaluator import MAX_EVAL_ENVS, Evaluator
+from rltrain.experiment import build_agent, build_exploration
 from rltrain.fitting import problems
 from rltrain.rundir import resolve_run
 from rltrain.seeding import Stream, env_seeds, generator
@@ -30,7 +31,7 @@ class SavedPolicy:
         self.config = config
         self.spec = spec
         self.wrappers: State = saved.state["loop"]["envs"]["wrappers"]
-        self.agent = build_agent(config, spec)
+        self.agent = build_agent(config, spec, build_exploration(config))
         self.agent.load_state_dict(saved.state["agent"])
         self.evaluator = Evaluator(config, spec, self.agent)
 

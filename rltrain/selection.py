@@ -6,7 +6,9 @@ lowest index, so that it is the same every time. Shapes: N environments, A actio
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +18,9 @@ from rltrain.compilable import compilable, inlined
 from rltrain.core import ActionValues, Array, Metrics, State
 from rltrain.schedules import Constant
 from rltrain.settings import Settings
+
+ROWS = 4_096
+"""Rows of values that wait at most before they are counted."""
 
 
 @inlined
@@ -85,7 +90,71 @@ def no_probabilities(q: Any, visits: Any, levels: Any, out: Any) -> None:
     """Stands for the probabilities of a selector that has none in closed form; is never called."""
 
 
-class RowSelector:
+class Choices:
+    """How many actions were chosen, and how many of them explore. Counts many rows at once: one by one is slow."""
+
+    def __init__(self) -> None:
+        self._made = self._exploratory = 0
+        self._rows = 0  # that wait to be counted
+        self._waiting: list[tuple[Array, Array]] = []
+
+    def add(self, values: Array, chosen: Array) -> None:
+        """Take in values (N, A) and what was chosen from them (N,)."""
+        self._waiting.append((values.copy(), chosen.copy()))
+        self._rows += len(chosen)
+        if self._rows >= ROWS:
+            self._count()
+
+    def take(self) -> tuple[int, int]:
+        """Actions chosen since the last time, and those among them that explore."""
+        self._count()
+        taken = self._made, self._exploratory
+        self._made = self._exploratory = 0
+        return taken
+
+    def _count(self) -> None:
+        if self._waiting:
+            values, chosen = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            below = values[np.arange(len(chosen)), chosen] < values.max(axis=1)
+            self._made, self._exploratory = self._made + len(chosen), self._exploratory + int(below.sum())
+            self._waiting, self._rows = [], 0
+
+
+class Selector(ABC):
+    """What every strategy is that turns action values into actions: `pick`, and a count of how often it explores."""
+
+    kind = "selector"
+    needs: tuple[str, ...] = ()
+    """Fields of `ActionValues` beside `mean`, one of which it must have."""
+
+    @abstractmethod
+    def pick(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+        """Actions (N,), counted from 0, at an environment step. All that is random comes from `rng`."""
+
+    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+        """Actions (N,), counted from 0, and noted in `choices`."""
+        chosen = self.pick(values, step, rng)
+        self.choices.add(values.mean, chosen)
+        return chosen
+
+    @cached_property
+    def choices(self) -> Choices:
+        """What was chosen since the loop asked. No state: the loop asks before a checkpoint is written."""
+        return Choices()
+
+    def metrics(self, step: int) -> Metrics:
+        """What the log shows; nothing unless a strategy says more."""
+        return {}
+
+    def state_dict(self) -> State:
+        """No state, unless a strategy remembers something."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:  # noqa: B027 most strategies remember nothing
+        """Restore the state."""
+
+
+class RowSelector(Selector):
     """A selector that is told by what it does with one row of values.
 
     A strategy gives two compilable functions. `choose(q, visits, levels, scratch, rng) -> int` draws an
@@ -94,11 +163,8 @@ class RowSelector:
     `choose` draws from into `out` (A,); None where it has no closed form.
     """
 
-    kind = "selector"
     levels: ClassVar[tuple[str, ...]] = ()
     """Settings that are schedules or plain numbers, in the order in which `choose` takes their values."""
-    needs: tuple[str, ...] = ()
-    """Fields of `ActionValues` beside `mean`, one of which it must have."""
     reads: Literal["visits", "moments"] = "visits"
     """The field of which `choose` gets a row beside q."""
     choose: Callable[..., int]
@@ -113,7 +179,7 @@ class RowSelector:
         """The values of the schedules at an environment step."""
         return [schedule(step) for schedule in self.schedules]
 
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+    def pick(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,), drawn row after row."""
         levels = self.levels_at(step)
         known = values.visits if self.reads == "visits" else values.moments
@@ -125,10 +191,3 @@ class RowSelector:
         """The current value of every schedule."""
         values = dict(zip(self.levels, self.levels_at(step), strict=True))
         return {f"exploration/{name}": values[name] for name in self._scheduled}
-
-    def state_dict(self) -> State:
-        """No state: everything depends on the step and the values alone."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """No state."""

@@ -22,7 +22,6 @@ from pydantic import Field, model_validator
 from rltrain.compilable import compilable, inlined
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.mdp import reachable
-from rltrain.registry import find
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.selection import RowSelector, greatest
 from rltrain.settings import Settings
@@ -289,11 +288,3 @@ class TabularAgent:
         self.exploration.load_state_dict(state["exploration"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = state["steps"]
-
-
-def without_probabilities(config: Any) -> str | None:
-    """The name of the exploration if it cannot tell its probabilities in closed form."""
-    if config.exploration is None:
-        return None
-    name = str(config.exploration.name)
-    return name if getattr(find("explorations", name), "probabilities", None) is None else None

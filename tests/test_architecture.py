@@ -14,7 +14,7 @@ LAYERS = {
     "exploration": 2, "intrinsic": 2, "bonuses": 2, "envs": 2,
     "jit": 0,
     "on_policy": 3, "off_policy": 3, "q_settings": 3, "sde": 3, "tabular": 3, "traces": 3, "agents": 3,
-    "loop": 4, "evaluation": 4, "callbacks": 4, "rundir": 4, "checkpoint": 4, "logger": 4, "kernels": 4, "exact": 4,
+    "loop": 4, "evaluation": 4, "evaluator": 4, "callbacks": 4, "rundir": 4, "checkpoint": 4, "logger": 4, "diagnostics": 4, "kernels": 4, "exact": 4,
     "experiment": 5, "fitting": 5,
     "saved": 6, "rendering": 6, "table_picture": 6, "panels": 6,
     "cli": 7,

@@ -12,7 +12,7 @@ from rltrain.config.jsonschema import json_schema
 from rltrain.config.load import from_dict, load, to_dict
 from rltrain.core import ActionValues
 from rltrain.experiment import build
-from rltrain.fitting import EXAMPLES, problems
+from rltrain.fitting import problems
 from rltrain.registry import UnknownComponent, find, names, settings_class
 
 AGENTS, EXPLORATIONS = names("agents"), names("explorations")
@@ -29,6 +29,9 @@ SHORT = {
     "episodes_per_update": 2,
 }
 BINS = {"name": "discretize", "bins": 4, "low": [-2.4, -3, -0.21, -3], "high": [2.4, 3, 0.21, 3]}
+
+
+EXAMPLES = {"selector": "epsilon_greedy", "noise": "gaussian_noise"}
 
 
 def config(agent, env="CartPole-v1", num_envs=1, seed=0, exploration=None):

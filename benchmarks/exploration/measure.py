@@ -9,8 +9,9 @@ import numpy as np
 from rltrain.config.load import from_dict
 from rltrain.core import Progress
 from rltrain.envs.vector import wrapper_state
+from rltrain.evaluator import Evaluator
 from rltrain.exact import ExactEvaluator
-from rltrain.experiment import Evaluator, Experiment, build
+from rltrain.experiment import Experiment, build
 from rltrain.seeding import Stream, env_seeds
 
 LOOKS = 100

@@ -8,12 +8,10 @@ Source: van Seijen et al. 2009, https://doi.org/10.1109/ADPRL.2009.4927542; Sutt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from rltrain.compilable import compilable
-from rltrain.core import EnvSpec, Problem
-from rltrain.tabular import Step, TabularAgent, TabularSettings, move, step_size, without_probabilities
+from rltrain.tabular import Step, TabularAgent, TabularSettings, move, step_size
 
 
 @compilable
@@ -33,15 +31,7 @@ def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> Non
 class ExpectedSarsaSettings(TabularSettings):
     """Settings of expected SARSA."""
 
-    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
-        """The exploration must tell its probabilities."""
-        yield from super().problems(config, spec)
-        if name := without_probabilities(config):
-            yield Problem(
-                "exploration.name",
-                f"expected_sarsa averages over the probabilities of the next action, which {name} has not in closed "
-                "form: use epsilon_greedy, boltzmann, ucb or greedy, or the agent sarsa",
-            )
+    requires: ClassVar[tuple[str, ...]] = ("probabilities",)
 
 
 class ExpectedSarsa(TabularAgent):

@@ -27,6 +27,7 @@ class PlannerSettings(Settings):
 
     explores_with: ClassVar[None] = None
     offers: ClassVar[tuple[str, ...]] = ()
+    learns_from_reward: ClassVar[bool] = False
 
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount per step."""

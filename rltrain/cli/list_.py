@@ -16,14 +16,24 @@ KINDS = ("agents", "explorations", "bonuses", "wrappers", "envs", "configs")
 
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[agents|explorations|bonuses|wrappers|envs|configs]")] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="NAME", help="Show which explorations, bonuses or agents go with it.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """List agents, explorations, bonuses, wrappers, environments or shipped configurations."""
+    """List agents, explorations, bonuses, wrappers, environments or shipped configurations.
+
+    `rltrain list explorations --for dqn` shows which explorations go with an agent, and why others do not; so do
+    `list bonuses --for dqn` and `list agents --for thompson`.
+    """
     from rltrain.core import ConfigError
 
     use_plugins(plugin)
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"unknown '{kind}' (known: {', '.join(KINDS)})")
+    if for_ is not None:
+        _show_pairs(kind, for_)
+        return
     for each in (kind,) if kind else KINDS[:4]:
         if kind is None:
             typer.secho(each, bold=True)
@@ -31,6 +41,18 @@ def list_(
         width = max((len(name) for name, _ in rows), default=0)
         for name, text in rows:
             typer.echo(f"  {name:<{width}}  {text}".rstrip())
+
+
+def _show_pairs(kind: str | None, name: str) -> None:
+    from rltrain.core import ConfigError
+    from rltrain.fitting import pairs
+
+    if kind not in ("explorations", "bonuses", "agents"):
+        raise ConfigError("--for goes with explorations, bonuses or agents: rltrain list explorations --for dqn")
+    rows = pairs(kind, name)
+    width = max((len(other) for other in rows), default=0)
+    for other, reason in rows.items():
+        typer.echo(f"  {other:<{width}}  {'yes' if reason is None else f'no   {reason}'}")
 
 
 def _rows(kind: str) -> Iterator[tuple[str, str]]:

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from rltrain.core import ActionValues, Array, Metrics, State
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
-from rltrain.selection import random_best
+from rltrain.selection import Selector, random_best
 
 
-class EpsilonZGreedy:
+class EpsilonZGreedy(Selector):
     """With probability epsilon(t) a uniform action begins and is held for n steps, p(n) ~ n^-mu; else argmax_a Q(s, a).
 
     A held action goes on beyond the end of an episode.
@@ -28,14 +28,12 @@ class EpsilonZGreedy:
         max_duration: int = Field(default=10_000, ge=1)
         """Steps after which a held action is let go."""
 
-    kind = "selector"
-
     def __init__(self, config: Config) -> None:
         self._config = config
         self._held = np.zeros(0, np.int64)  # (N,) the action that each environment holds
         self._left = np.zeros(0, np.int64)  # (N,) for how many more steps
 
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+    def pick(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,), drawn row after row."""
         rows, epsilon = values.mean.tolist(), self._config.epsilon(step)
         if len(self._held) != len(rows):

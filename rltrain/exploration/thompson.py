@@ -116,11 +116,11 @@ class Thompson(RowSelector):
             self.needs, self.reads, self.choose = ("moments",), "moments", choose_by_moments
         self._head = np.zeros(0, np.int64)  # (N,) the head that each environment follows
 
-    def select(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
+    def pick(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,): by draws from the posterior, or the best of the head that an environment follows."""
         samples = values.samples
         if samples is None:
-            return super().select(values, step, rng)
+            return super().pick(values, step, rng)
         heads, envs, _ = samples.shape
         if len(self._head) != envs:
             self._head = rng.integers(heads, size=envs)

@@ -21,8 +21,8 @@ from rltrain.tabular import Step
 
 STEPS, STATE, ELAPSED, RESETS = range(4)
 """Places in the cursor: environment steps, state, steps of the open episode, resets since the cursor was set."""
-RETURN, BONUS = range(2)
-"""Places in the sums: return of the open episode, latest bonus."""
+RETURN, BONUS, PAID = range(3)
+"""Places in the sums: return of the open episode, latest bonus, all bonuses."""
 
 
 class Parts(NamedTuple):
@@ -56,11 +56,14 @@ class Actor(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What happened: episodes that ended in one call, and the actions of the open one."""
+    """What happened: episodes that ended in one call, the actions of the open one, and what was seen of exploration."""
 
     returns: Array  # (C,)
     lengths: Array  # (C,) int64
     actions: Array  # (L,) int64: as many as an episode's snapshot may hold
+    choices: Array  # (2,) int64: actions chosen, and those among them that explore
+    taken: Array  # (1, A) int64: how often each action was taken
+    visited: Array  # (S,) bool: whether an action was taken in each state
 
 
 @compilable
@@ -80,6 +83,16 @@ def write_down(actions: Any, elapsed: int, action: int) -> None:
     """Keep an action of the open episode, while there is room."""
     if elapsed < len(actions):
         actions[elapsed] = action
+
+
+@compilable
+def explores(q: Any, obs: int, action: int) -> bool:
+    """Whether an action's value is below the greatest, as `Choices` counts. Takes no row, which would be counted."""
+    best = q[obs, 0]
+    for other in range(1, q.shape[1]):
+        if q[obs, other] > best:
+            best = q[obs, other]
+    return bool(q[obs, action] < best)
 
 
 @compilable
@@ -104,26 +117,32 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
         env_rng, start_rng, rng = rngs
         q, visits, known, levels = actor.memory.q, actor.memory.visits, actor.known, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
-        total, bonus, ended, next_action = sums[RETURN], sums[BONUS], 0, actor.pending[0]
+        total, bonus, extra = sums[RETURN], sums[BONUS], sums[PAID]
+        ended, next_action = 0, actor.pending[0]
+        chosen, exploratory, taken, visited = 0, 0, log.taken, log.visited
         for _ in range(count):
             action, next_action = next_action, -1
             if action < 0:
                 set_levels(actor.schedules, levels, now)
                 action = choose(q[obs], known[obs], levels, actor.scratch, rng)
+                chosen, exploratory = chosen + 1, exploratory + explores(q, obs, action)
             next_obs, paid, terminated = take(world, obs, action, env_rng)
             reward = np.float32(paid)
             if has_bonus:
                 bonus = scaled(rare(actor.bonus_visits, obs, action, next_obs), actor, now)
-                reward = np.float32(reward + np.float32(bonus))
+                reward, extra = np.float32(reward + np.float32(bonus)), extra + bonus
             write_down(log.actions, elapsed, action)
             total, elapsed, truncated = total + paid, elapsed + 1, elapsed + 1 == world.limit
             visits[obs, action] += 1
+            taken[0, action] += 1
+            visited[obs] = True
             if (draws_next or averages_policy) and not terminated:
                 set_levels(actor.schedules, levels, now + 1)
                 if averages_policy:
                     probabilities(q[next_obs], known[next_obs], levels, actor.policy)
                 if draws_next:
                     next_action = choose(q[next_obs], known[next_obs], levels, actor.scratch, rng)
+                    chosen, exploratory = chosen + 1, exploratory + explores(q, next_obs, next_action)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
             learn(actor.memory, actor.constants, step, actor.policy, rng)
@@ -133,7 +152,8 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
                 log.returns[ended], log.lengths[ended] = total, elapsed
                 ended, total, elapsed, next_action = ended + 1, 0.0, 0, -1
         cursor[STEPS], cursor[STATE], cursor[ELAPSED], cursor[RESETS] = now, obs, elapsed, cursor[RESETS] + ended
-        sums[RETURN], sums[BONUS], actor.pending[0] = total, bonus, next_action
+        sums[RETURN], sums[BONUS], sums[PAID], actor.pending[0] = total, bonus, extra, next_action
+        log.choices[0], log.choices[1] = log.choices[0] + chosen, log.choices[1] + exploratory
         return ended
 
     return run

@@ -21,6 +21,7 @@ from rltrain.kernels.blackjack import BlackjackBoard, blackjack_is_true
 from rltrain.kernels.compile import (
     BONUS,
     ELAPSED,
+    PAID,
     RESETS,
     RETURN,
     STATE,
@@ -91,13 +92,21 @@ class TabularLoop:
         chain: Chain,
         board: TableBoard | BlackjackBoard,
     ) -> None:
+        assert loop.diagnostics.visited is not None
         self._loop, self._agent, self._bonus, self._chain, self._board = loop, agent, bonus, chain, board
         self._run = compiled_loop(parts_of(agent, bonus, board))
         self._actor = actor_of(agent, bonus)
         limit = board.arrays.limit
         actions = np.zeros(MAX_LOGGED_ACTIONS if limit < 0 else min(limit, MAX_LOGGED_ACTIONS), np.int64)
-        self._log = Log(np.zeros(CHUNK), np.zeros(CHUNK, np.int64), actions)
-        self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(2)
+        self._log = Log(
+            np.zeros(CHUNK),
+            np.zeros(CHUNK, np.int64),
+            actions,
+            choices=np.zeros(2, np.int64),
+            taken=np.zeros((1, agent.shape[1]), np.int64),
+            visited=loop.diagnostics.visited.seen,
+        )
+        self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(3)
         self._read()
         self._compile()
 
@@ -124,17 +133,23 @@ class TabularLoop:
 
     def advance(self, steps: int) -> Progress:
         """Take `steps` environment steps."""
-        progress = Progress(self.steps)
+        progress, log = Progress(self.steps), self._log
+        log.choices[:] = 0
+        log.taken[:] = 0
         for begin in range(0, steps, CHUNK):
             ended = self._call(min(CHUNK, steps - begin))
-            progress.returns += self._log.returns[:ended].tolist()
-            progress.lengths += self._log.lengths[:ended].tolist()
+            progress.returns += log.returns[:ended].tolist()
+            progress.lengths += log.lengths[:ended].tolist()
         progress.steps = self._agent.steps = self.steps
         progress.metrics.update(self._agent.update())
         if self._bonus is not None:
             self._bonus.steps = self.steps
             progress.metrics["exploration/bonus"] = float(self._sums[BONUS])
             progress.metrics.update(self._loop.bonus_metrics())
+            progress.bonus = float(self._sums[PAID])
+        self._loop.diagnostics.report(progress)
+        progress.choices, progress.exploratory = log.choices.tolist()
+        progress.actions = log.taken.copy()
         return progress
 
     def _read(self) -> None:
@@ -142,7 +157,7 @@ class TabularLoop:
         chain = self._chain
         taken = np.asarray(chain.episode.actions, np.int64)
         self._cursor[:] = self._loop.steps, self._board.read(chain.episode.origin), chain.episode.length, 0
-        self._sums[RETURN] = chain.raw.raw_return
+        self._sums[RETURN], self._sums[PAID] = chain.raw.raw_return, self._loop.paid
         self._log.actions[: len(taken)] = taken
 
     def _write_back(self) -> None:
@@ -156,7 +171,7 @@ class TabularLoop:
         if chain.limit is not None:
             chain.limit._elapsed_steps = length  # type: ignore[assignment] # Gymnasium begins with None
         chain.episode.place(origin, self._log.actions[:length].tolist(), length, state)
-        self._loop.place(self.steps, np.array([state + self._agent.first_state]))
+        self._loop.place(self.steps, np.array([state + self._agent.first_state]), float(self._sums[PAID]))
 
     def state_dict(self) -> State:
         """As the readable loop's."""

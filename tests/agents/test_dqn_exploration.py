@@ -174,7 +174,7 @@ def test_actions_that_do_not_begin_at_0_are_counted_in_their_place():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noisy": True, "exploration": "epsilon_greedy"}, "dqn takes no exploration as it is set"),
+        ({"noisy": True, "exploration": "epsilon_greedy"}, "dqn takes no exploration"),
         ({}, "dqn needs an exploration"),
         ({"exploration": "ucb"}, "dqn does not keep: set agent.visits, for example to {hash: simhash, bits: 16}"),
         ({"exploration": "thompson"}, "set agent.visits, for example to {hash: simhash, bits: 16} or set agent.heads"),

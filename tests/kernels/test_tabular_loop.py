@@ -68,6 +68,8 @@ def assert_parity(agent, exploration, env, seed=0, bonuses=(), steps=(1, 700, 29
     for count in steps:
         its, mine = slow.loop.advance(count), fast.loop.advance(count)
         assert (mine.returns, mine.lengths, mine.steps) == (its.returns, its.lengths, its.steps)
+        assert (mine.choices, mine.exploratory, mine.bonus) == (its.choices, its.exploratory, its.bonus)
+        assert mine.actions.tolist() == its.actions.tolist()
         assert numbers(mine.metrics) == numbers(its.metrics)
         assert canonical(fast.agent.state_dict()) == canonical(slow.agent.state_dict())
         assert canonical(fast.loop.state_dict()) == canonical(slow.loop.state_dict())

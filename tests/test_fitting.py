@@ -1,0 +1,127 @@
+"""What goes with what: every agent, exploration and bonus, tried out where it is taken and told where it is not."""
+
+from itertools import product
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from rltrain import fitting
+from rltrain.config.load import from_dict, parse_path
+from rltrain.experiment import build
+from rltrain.fitting import bonus_misfit, exploration_misfit, fitting_explorations, pairs, problems
+from rltrain.registry import find, names, settings_class
+
+AGENTS, EXPLORATIONS, BONUSES = names("agents"), names("explorations"), names("bonuses")
+TINY = {
+    "learning_starts": 10,
+    "buffer_size": 300,
+    "batch_size": 4,
+    "hidden_sizes": [4],
+    "features": 4,
+    "n_steps": 24,
+    "n_epochs": 1,
+    "episodes_per_update": 2,
+    "planning_steps": 1,
+}
+MODEL = {"id": "FrozenLake-v1"}
+NUMBERS = {"id": "Pendulum-v1"}
+
+
+def tiny(kind, name, **more):
+    known = settings_class(kind, name).model_fields
+    return {"name": name, **{key: value for key, value in TINY.items() if key in known}, **more}
+
+
+def config(agent, exploration=None, bonus=None, env=MODEL, **more):
+    data = {
+        "env": env,
+        "agent": tiny("agents", agent, **more),
+        "exploration": None if exploration is None else {"name": exploration},
+        "bonuses": [] if bonus is None else [tiny("bonuses", bonus)],
+        "train": {"total_steps": 300, "compile": "off"},
+        "device": "cpu",
+    }
+    return from_dict(data).config
+
+
+def env_of(agent):
+    """An environment that the agent takes, with any exploration that fits."""
+    fits = fitting_explorations(config(agent).agent)
+    return next(env for env in (MODEL, NUMBERS) if not problems(config(agent, fits[0] if fits else None, env=env)))
+
+
+def finite(tree):
+    if isinstance(tree, dict):
+        return all(finite(value) for value in tree.values())
+    if isinstance(tree, list | tuple):
+        return all(finite(value) for value in tree)
+    return not isinstance(tree, np.ndarray) or tree.dtype.kind != "f" or bool(np.isfinite(tree).all())
+
+
+def named(reason, agent):
+    """Whether a refusal names another way: an exploration or a setting that fits, or what to leave out."""
+    return "leave" in reason or any(f" {other}" in reason.split(": ", 1)[1] for other in fitting_explorations(agent))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_pair_runs_with_every_bonus_or_is_refused_with_another_way(agent, monkeypatch):
+    env, settings = env_of(agent), config(agent).agent
+    monkeypatch.setattr(fitting, "environment_problems", lambda config: [])  # the environment is right: it was asked
+    taken = fitting_explorations(settings)
+    for exploration in EXPLORATIONS:
+        found = problems(config(agent, exploration, env=env))
+        assert (found == []) == (exploration in taken)
+        if found:
+            assert [problem.path.split(".")[0] for problem in found] == ["exploration"]
+            assert named(found[0].message, settings), found
+    ways = [exploration for exploration in taken if exploration in EXPLORATIONS] or [None]
+    for exploration, bonus in product(ways, [None, *BONUSES]):
+        made = config(agent, exploration, bonus, env)
+        if found := problems(made):
+            assert bonus is not None
+            assert "use " in found[0].message or "leave" in found[0].message, found
+            continue
+        run = build(made)
+        run.loop.advance(200)
+        assert finite(run.agent.state_dict()), (exploration, bonus)
+        assert finite(run.loop.state_dict()), (exploration, bonus)
+        run.envs.close()
+
+
+def test_what_is_listed_is_what_is_refused():
+    for agent in AGENTS:
+        listed, settings = pairs("explorations", agent), config(agent).agent
+        assert list(listed) == EXPLORATIONS
+        for exploration, reason in listed.items():
+            told = exploration_misfit(settings, exploration)
+            assert (reason is None) == (told is None) == (exploration in fitting_explorations(settings))
+            assert reason is None or told.startswith(reason)
+            assert pairs("agents", exploration)[agent] == reason
+        assert set(pairs("bonuses", agent).values()) == {bonus_misfit(settings)}
+    assert pairs("bonuses", "value_iteration")["count"] is not None
+    assert pairs("bonuses", "dqn")["count"] is None
+
+
+def test_a_setting_that_a_refusal_names_makes_the_pair_fit():
+    tried = 0
+    for agent, exploration in product(AGENTS, EXPLORATIONS):
+        reason = exploration_misfit(config(agent).agent, exploration) or ""
+        if "set agent." in reason:
+            key, value = reason.split("set ")[1].split(",")[0].split(" ")[0].split("=")
+            assert problems(config(agent, exploration, **{parse_path(key)[1]: int(value)})) == []
+            tried += 1
+    assert tried >= 1  # dqn with thompson
+
+
+def test_a_plugins_agent_is_judged_by_what_it_says(monkeypatch):
+    from rltrain import registry
+
+    class Mine(find("agents", "q_learning")):
+        class Config(find("agents", "q_learning").Config):
+            offers: ClassVar[tuple[str, ...]] = ()
+
+    monkeypatch.setitem(registry._registered, ("agents", "mine"), Mine)
+    assert "visits" in pairs("explorations", "mine")["ucb"]
+    assert pairs("explorations", "mine")["epsilon_greedy"] is None
+    assert "mine" in pairs("agents", "ucb")

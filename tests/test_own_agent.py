@@ -1,0 +1,48 @@
+"""The page about an agent of one's own, taken at its word: its code and its commands, exactly as they stand."""
+
+import re
+import shlex
+import sys
+
+import pytest
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from rltrain import registry
+from rltrain.cli.main import app
+from rltrain.logger import read_metrics
+
+PAGE = (ROOT / "docs" / "your_own_agent.md").read_text()
+
+
+def block(language):
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return text
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "linear", raising=False)
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    (tmp_path / "linear.py").write_text(block("python"))
+    (tmp_path / "linear.yaml").write_text(block("yaml"))
+    return tmp_path
+
+
+def test_the_agent_of_the_page_learns_with_every_exploration_of_the_page(folder):
+    commands = [shlex.split(line) for line in block("bash").splitlines()]
+    assert [command[:2] for command in commands] == [["rltrain", "train"]] * 3 + [["rltrain", "list"]]
+    for number, (_, *words) in enumerate(commands[:3]):
+        done = CliRunner().invoke(app, [*words, "--quiet", "--run-dir", f"run{number}"], catch_exceptions=False)
+        assert done.exit_code == 0
+        entries = read_metrics(folder / f"run{number}")
+        shown = [entry for entry in entries if "exploration/exploratory_share" in entry]
+        assert len(shown) == 5
+        assert 0 < shown[-1]["exploration/exploratory_share"] < 0.9
+        assert 5 < shown[-1]["exploration/distinct_states"] <= 11  # holes and the goal are never left by an action
+        assert ("exploration/bonus_decay" in shown[-1]) == (number == 2)
+        assert [entry["eval/return"] for entry in entries if "eval/return" in entry][-1] == 1.0
+    listed = CliRunner().invoke(app, commands[3][1:], catch_exceptions=False).output
+    assert {line.split()[1] for line in listed.splitlines()} == {"yes"}

@@ -85,9 +85,9 @@ class ActionCounts:
 class Diagnostics:
     """Counts what a loop of N environments does."""
 
-    def __init__(self, obs: gym.Space[Any], action: gym.Space[Any], num_envs: int, selector: Selector | None) -> None:
-        """Spaces of one environment, and the strategy that chooses, where there is one."""
-        self._selector = selector
+    def __init__(self, obs: gym.Space[Any], action: gym.Space[Any], num_envs: int, exploration: Any) -> None:
+        """Spaces of one environment, and the agent's exploration; it is asked where it is a `Selector`."""
+        self._selector = exploration if isinstance(exploration, Selector) else None
         self.visited = Visited(obs) if Visited.knows(obs) else None
         parts = alternatives(action)
         self._actions = None if parts is None else ActionCounts(*parts)

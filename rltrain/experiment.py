@@ -25,7 +25,6 @@ from rltrain.loop import Callback, EnvironmentLoop, train
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
-from rltrain.selection import Selector
 from rltrain.tabular import TabularAgent
 
 CONFIRM_EPISODES = 100
@@ -65,11 +64,7 @@ def build_exploration(config: Config) -> Any:
 def build_agent(config: Config, spec: EnvSpec, exploration: Any) -> Agent:
     """Make the agent with its exploration."""
     agent: Agent = find("agents", component_name(config.agent))(
-        config.agent,
-        spec,
-        exploration=exploration,
-        rng=generator(config.seed, Stream.AGENT),
-        device=config.device,
+        config.agent, spec, exploration=exploration, rng=generator(config.seed, Stream.AGENT), device=config.device
     )
     return agent
 
@@ -92,8 +87,7 @@ def build(config: Config) -> Experiment:
     agent = build_agent(config, spec, exploration)
     bonuses = build_bonuses(config, spec)
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
-    selector = exploration if isinstance(exploration, Selector) else None
-    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, selector=selector)
+    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
     faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
     return Experiment(config, spec, envs, agent, faster or loop, note)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -12,7 +12,6 @@ from gymnasium.vector import VectorEnv
 from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
 from rltrain.diagnostics import Diagnostics
 from rltrain.envs.vector import begin, restore, snapshot
-from rltrain.selection import Selector
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
@@ -34,16 +33,18 @@ class EnvironmentLoop:
         *,
         bonuses: Mapping[str, RewardBonus] | None = None,
         seeds: list[int],
-        selector: Selector | None = None,
+        exploration: Any = None,
     ) -> None:
-        """`bonuses` have names of their own, for the log; `selector` is the agent's, to ask how often it explores."""
+        """`bonuses` have names of their own, for the log; `exploration` is the agent's: how often does it explore?"""
         self.steps = 0  # environment steps
         self._agent = agent
         self.envs = envs
         self._bonuses = bonuses or {}
         self._seeds = seeds
         self.paid = 0.0  # sum of all bonuses
-        self.diagnostics = Diagnostics(envs.single_observation_space, envs.single_action_space, envs.num_envs, selector)
+        self.diagnostics = Diagnostics(
+            envs.single_observation_space, envs.single_action_space, envs.num_envs, exploration
+        )
         self._obs = np.array(begin(envs, seeds)[0])
 
     def advance(self, steps: int) -> Progress:

@@ -79,20 +79,25 @@ def scaled(novelty: float, actor: Any, step: int) -> Any:
 
 
 @compilable
-def write_down(actions: Any, elapsed: int, action: int) -> None:
-    """Keep an action of the open episode, while there is room."""
-    if elapsed < len(actions):
-        actions[elapsed] = action
+def write_down(log: Any, visits: Any, elapsed: int, obs: int, action: int) -> None:
+    """Keep an action of the open episode, while there is room; count the pair, the action and the state."""
+    if elapsed < len(log.actions):
+        log.actions[elapsed] = action
+    visits[obs, action] += 1
+    log.taken[0, action] += 1
+    log.visited[obs] = True
 
 
 @compilable
-def explores(q: Any, obs: int, action: int) -> bool:
-    """Whether an action's value is below the greatest, as `Choices` counts. Takes no row, which would be counted."""
+def counted(action: int, q: Any, obs: int, choices: Any) -> int:
+    """The action, counted as `Choices` does: below the greatest value it explores. A row in its place costs more."""
     best = q[obs, 0]
     for other in range(1, q.shape[1]):
         if q[obs, other] > best:
             best = q[obs, other]
-    return bool(q[obs, action] < best)
+    choices[0] += 1
+    choices[1] += q[obs, action] < best
+    return action
 
 
 @compilable
@@ -117,32 +122,26 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
         env_rng, start_rng, rng = rngs
         q, visits, known, levels = actor.memory.q, actor.memory.visits, actor.known, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
-        total, bonus, extra = sums[RETURN], sums[BONUS], sums[PAID]
-        ended, next_action = 0, actor.pending[0]
-        chosen, exploratory, taken, visited = 0, 0, log.taken, log.visited
+        total, bonus, extra, ended, next_action = sums[RETURN], sums[BONUS], sums[PAID], 0, actor.pending[0]
         for _ in range(count):
             action, next_action = next_action, -1
             if action < 0:
                 set_levels(actor.schedules, levels, now)
-                action = choose(q[obs], known[obs], levels, actor.scratch, rng)
-                chosen, exploratory = chosen + 1, exploratory + explores(q, obs, action)
+                action = counted(choose(q[obs], known[obs], levels, actor.scratch, rng), q, obs, log.choices)
             next_obs, paid, terminated = take(world, obs, action, env_rng)
             reward = np.float32(paid)
             if has_bonus:
                 bonus = scaled(rare(actor.bonus_visits, obs, action, next_obs), actor, now)
                 reward, extra = np.float32(reward + np.float32(bonus)), extra + bonus
-            write_down(log.actions, elapsed, action)
+            write_down(log, visits, elapsed, obs, action)
             total, elapsed, truncated = total + paid, elapsed + 1, elapsed + 1 == world.limit
-            visits[obs, action] += 1
-            taken[0, action] += 1
-            visited[obs] = True
             if (draws_next or averages_policy) and not terminated:
                 set_levels(actor.schedules, levels, now + 1)
                 if averages_policy:
                     probabilities(q[next_obs], known[next_obs], levels, actor.policy)
                 if draws_next:
                     next_action = choose(q[next_obs], known[next_obs], levels, actor.scratch, rng)
-                    chosen, exploratory = chosen + 1, exploratory + explores(q, next_obs, next_action)
+                    counted(next_action, q, next_obs, log.choices)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
             learn(actor.memory, actor.constants, step, actor.policy, rng)
@@ -153,7 +152,6 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
                 ended, total, elapsed, next_action = ended + 1, 0.0, 0, -1
         cursor[STEPS], cursor[STATE], cursor[ELAPSED], cursor[RESETS] = now, obs, elapsed, cursor[RESETS] + ended
         sums[RETURN], sums[BONUS], sums[PAID], actor.pending[0] = total, bonus, extra, next_action
-        log.choices[0], log.choices[1] = log.choices[0] + chosen, log.choices[1] + exploratory
         return ended
 
     return run

@@ -124,7 +124,7 @@ def test_an_entry_is_about_what_came_since_the_last_and_goes_on_from_a_saved_sta
 
 
 def run(agent, env="FrozenLake-v1", **more):
-    selects = settings_class("agents", agent).explores_with == "selector"
+    selects = settings_class("agents", agent)(name=agent).explores_with == "selector"
     exploration = {"exploration": {"name": "epsilon_greedy", "epsilon": 1.0}} if selects else {}
     data = {"env": {"id": env}, "agent": {"name": agent}, "train": {"total_steps": 9_000}, "device": "cpu"}
     return build(from_dict(data | exploration | more).config)

@@ -1,5 +1,6 @@
 """What goes with what: every agent, exploration and bonus, tried out where it is taken and told where it is not."""
 
+import re
 from itertools import product
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from rltrain import fitting
-from rltrain.config.load import from_dict, parse_path
+from rltrain.config.load import from_dict, to_dict
 from rltrain.experiment import build
 from rltrain.fitting import bonus_misfit, exploration_misfit, fitting_explorations, pairs, problems
 from rltrain.registry import find, names, settings_class
@@ -32,6 +33,10 @@ def tiny(kind, name, **more):
     known = settings_class(kind, name).model_fields
     size = {"batch_size": 40} if kind == "bonuses" and "batch_size" in known else {}  # five gradient steps are enough
     return {"name": name, **{key: value for key, value in TINY.items() if key in known}, **size, **more}
+
+
+def default(exploration):
+    return settings_class("explorations", exploration)(name=exploration)
 
 
 def config(agent, exploration=None, bonuses=(), env=MODEL, **more):
@@ -98,7 +103,7 @@ def test_what_is_listed_is_what_is_refused():
         listed, settings = pairs("explorations", agent), config(agent).agent
         assert list(listed) == EXPLORATIONS
         for exploration, reason in listed.items():
-            told = exploration_misfit(settings, exploration)
+            told = exploration_misfit(settings, default(exploration))
             assert (reason is None) == (told is None) == (exploration in fitting_explorations(settings))
             assert reason is None or told.startswith(reason)
             assert pairs("agents", exploration)[agent] == reason
@@ -108,14 +113,14 @@ def test_what_is_listed_is_what_is_refused():
 
 
 def test_a_setting_that_a_refusal_names_makes_the_pair_fit():
-    tried = 0
+    tried = set()
     for agent, exploration in product(AGENTS, EXPLORATIONS):
-        reason = exploration_misfit(config(agent).agent, exploration) or ""
-        if "set agent." in reason:
-            key, value = reason.split("set ")[1].split(",")[0].split(" ")[0].split("=")
-            assert problems(config(agent, exploration, **{parse_path(key)[1]: int(value)})) == []
-            tried += 1
-    assert tried >= 1  # dqn with thompson
+        reason = exploration_misfit(config(agent).agent, default(exploration)) or ""
+        for setting in re.findall(r"agent\.\w+=(?:\{.*?\}|\w+)", reason):
+            made = to_dict(config(agent)) | {"exploration": {"name": exploration}}
+            assert problems(from_dict(made, overrides=[setting]).config) == []
+            tried.add((agent, exploration, setting.split("=")[0]))
+    assert tried >= {("dqn", "thompson", "agent.heads"), ("dqn", "ucb", "agent.visits")}
 
 
 def test_a_plugins_agent_is_judged_by_what_it_says(monkeypatch):

@@ -19,7 +19,11 @@ class RNDSettings(LearntSettings):
     """The two networks, and how the bonus is normalised."""
 
     scale: ScheduleSetting = Constant(value=1.0)
-    """What the normalised error is multiplied by: a number, or a schedule of environment steps."""
+    """What the normalised error is multiplied by: a number, or a schedule of environment steps.
+
+    The bonuses of about 1 / (1 - gamma) steps, together, differ by about 1: multiply by how much returns of the reward
+    do, or bring that to 1 with the wrapper normalize_reward.
+    """
     gamma: float = Field(default=0.99, ge=0, lt=1)
     """Discount of the sum of bonuses whose standard deviation divides them."""
 

@@ -176,8 +176,8 @@ def test_actions_that_do_not_begin_at_0_are_counted_in_their_place():
     [
         ({"noisy": True, "exploration": "epsilon_greedy"}, "dqn takes no exploration"),
         ({}, "dqn needs an exploration"),
-        ({"exploration": "ucb"}, "dqn does not keep: set agent.visits, for example to {hash: simhash, bits: 16}"),
-        ({"exploration": "thompson"}, "set agent.visits, for example to {hash: simhash, bits: 16} or set agent.heads"),
+        ({"exploration": "ucb"}, "dqn does not keep: set agent.visits={hash: simhash}"),
+        ({"exploration": "thompson"}, "set agent.visits={hash: simhash} or agent.heads=10"),
         ({"exploration": "greedy", "visits": {}}, "nothing reads the visits"),
         ({"noisy": True, "visits": {}}, "nothing reads the visits"),
         ({"exploration": "ucb", "visits": {"hash": "bins"}}, "set low and high, or use hash: simhash"),

@@ -17,7 +17,7 @@ def judged(results: Results) -> list[tuple[bool, str]]:
 
 
 def _solved(data: dict[str, Any]) -> int:
-    return sum(row["final"] >= data["success"] - 1e-9 for row in data["rows"])
+    return sum(row["final"] >= data["bar"] - 1e-9 for row in data["rows"])
 
 
 def _at_least(results: Results, key: tuple[str, str, str], least: int) -> tuple[bool, str]:
@@ -27,6 +27,15 @@ def _at_least(results: Results, key: tuple[str, str, str], least: int) -> tuple[
     data = results[key]
     count = _solved(data)
     return count >= least, f"{name} is solved by at least {least} of {len(data['rows'])} seeds (seen: {count})"
+
+
+def _at_most(results: Results, key: tuple[str, str, str], most: int) -> tuple[bool, str]:
+    name = " / ".join(key)
+    if key not in results:
+        return False, f"{name}: not measured"
+    data = results[key]
+    count = _solved(data)
+    return count <= most, f"{name} is solved by at most {most} of {len(data['rows'])} seeds (seen: {count})"
 
 
 def _never(results: Results, key: tuple[str, str, str]) -> tuple[bool, str]:
@@ -64,8 +73,8 @@ def _regret(results: Results) -> Iterator[tuple[bool, str]]:
 
 def _sparse(results: Results) -> Iterator[tuple[bool, str]]:
     """A reward that undirected noise does not find."""
-    yield _never(results, ("mountain_car", "ppo", "none"))
-    for agent in ("ppo", "dqn"):
+    for agent, plain in (("ppo", "none"), ("dqn", "epsilon_greedy")):
+        yield _at_most(results, ("mountain_car", agent, plain), 2)
         bonuses = [key for key in results if key[:2] == ("mountain_car", agent) and key[2] in ("rnd", "hashed_count")]
         if not bonuses:
             yield False, f"mountain_car / {agent} / rnd or hashed_count: not measured"

@@ -83,8 +83,9 @@ def main() -> None:
             task = TASKS[name]
             best = chosen(pool, task, agent, candidates)
             rows = measured(pool, task, agent, best, REPORTED)
-            head = {"task": name, "agent": agent, "strategy": strategy, "steps": task.steps[agent]}
-            write(file, head | {"success": task.success, "settings": asdict(best), "rows": rows})
+            result = {"task": name, "agent": agent, "strategy": strategy, "steps": task.steps[agent]}
+            result |= {"success": task.success, "bar": task.success if task.bar is None else task.bar}
+            write(file, result | {"settings": asdict(best), "rows": rows})
             found = [row["first_success"] for row in rows if row["first_success"] is not None]
             print(f"{file.stem:44s} found by {len(found)} of {len(rows)}", end=", ")
             print(f"return while learning {np.mean([row['learning_return'] for row in rows]):.3g}", end=", ")

@@ -110,7 +110,7 @@ class Schedule(Protocol):
 
 
 class CompilableNetwork(Protocol):
-    """What is known of an agent's network above the agent; `networks.py` has the rest."""
+    """What is known of an agent's network above the agent; `nn/networks.py` has the rest."""
 
     compile: bool
     """Whether its update is compiled by torch."""

@@ -19,8 +19,8 @@ from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.encoding import Encoder
 from rltrain.envs.running import RunningMoments
-from rltrain.networks import Blueprint, FusedMLP, load_network_state, network_state
-from rltrain.optimizers import Adam, descend
+from rltrain.nn.networks import Blueprint, FusedMLP, load_network_state, network_state
+from rltrain.nn.optimizers import Adam, descend
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 

@@ -13,11 +13,11 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.arrays import Tensor, move_towards, namespace, resolve_device, to_device
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, UnitBox, vector_problem
-from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
-from rltrain.optimizers import Adam
+from rltrain.nn.arrays import Tensor, move_towards, namespace, resolve_device, to_device
+from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.optimizers import Adam
 from rltrain.replay import ReplayBuffer, memory_problem
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings

@@ -15,12 +15,12 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.arrays import Tensor, namespace, resolve_device, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
-from rltrain.distributions import Distribution, action_problem, distribution
 from rltrain.encoding import Encoder, vector_problem
-from rltrain.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
-from rltrain.optimizers import OptimizerName, make_optimizer
+from rltrain.nn.arrays import Tensor, namespace, resolve_device, to_device
+from rltrain.nn.distributions import Distribution, action_problem, distribution
+from rltrain.nn.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.optimizers import OptimizerName, make_optimizer
 from rltrain.rollout import IntrinsicSettings, Rollout
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings

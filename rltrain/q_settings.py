@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from rltrain.core import EnvSpec, Problem
 from rltrain.encoding import vector_problem
 from rltrain.hashing import HashSettings
-from rltrain.losses import LossKind
-from rltrain.networks import Activation
+from rltrain.nn.losses import LossKind
+from rltrain.nn.networks import Activation
 from rltrain.registry import find
 from rltrain.replay import memory_problem
 from rltrain.schedules import Constant, ScheduleSetting

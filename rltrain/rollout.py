@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from rltrain.core import Array, RltrainError, State
-from rltrain.distributions import Distribution
+from rltrain.nn.distributions import Distribution
 from rltrain.settings import Settings
 
 

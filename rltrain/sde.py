@@ -1,7 +1,7 @@
 """Generalised state-dependent exploration (gSDE): noise that is a function of the state, and the same for a while.
 
 Independent noise shakes; this goes somewhere, since equal states get equal noise until it is drawn anew. The
-distribution stands in `distributions.py`; here are the settings, and the noise that each environment holds.
+distribution stands in `nn/distributions.py`; here are the settings, and the noise that each environment holds.
 Source: Raffin, Kober and Stulp 2022, https://arxiv.org/abs/2005.05719
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State
-from rltrain.distributions import Distribution, StateDependentGaussian
+from rltrain.nn.distributions import Distribution, StateDependentGaussian
 from rltrain.on_policy import RolloutAgent, RolloutSettings
 
 

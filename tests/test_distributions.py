@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rltrain.agents.ppo import _approximate_kl
-from rltrain.distributions import action_problem, distribution
+from rltrain.nn.distributions import action_problem, distribution
 
 Box, Discrete, MultiBinary, MultiDiscrete = (
     gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiBinary, gym.spaces.MultiDiscrete,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rltrain import losses
+from rltrain.nn import losses
 
 
 def test_target_is_reward_plus_discounted_value_and_only_the_reward_where_the_task_ended():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rltrain.modules import module_network
-from rltrain.networks import FusedMLP, blueprint, build, load_network_state, network_state
-from rltrain.optimizers import SGD, Adam, RMSprop, clip_gradient
+from rltrain.nn.modules import module_network
+from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
+from rltrain.nn.optimizers import SGD, Adam, RMSprop, clip_gradient
 
 
 def plan(activation, seed=0, sizes=(4, 16, 8, 3), **settings):
@@ -136,7 +136,7 @@ ITS = {
 @pytest.mark.parametrize("kind", ITS)
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_optimizers_are_torchs(kind, library, monkeypatch):
-    monkeypatch.setattr("rltrain.optimizers.BLOCK", 16)  # several blocks, the last one shorter
+    monkeypatch.setattr("rltrain.nn.optimizers.BLOCK", 16)  # several blocks, the last one shorter
     start = normal(50)
     mine = start.copy() if library == "numpy" else torch.from_numpy(start.copy())
     its = torch.nn.Parameter(torch.from_numpy(start.copy()))

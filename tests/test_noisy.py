@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
-from rltrain.modules import module_network
-from rltrain.networks import FusedMLP, blueprint, build
-from rltrain.noisy import NoisyNetwork
+from rltrain.nn.modules import module_network
+from rltrain.nn.networks import FusedMLP, blueprint, build
+from rltrain.nn.noisy import NoisyNetwork
 
 SIZES = (4, 16, 8, 3)
 

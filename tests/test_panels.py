@@ -7,7 +7,7 @@ pytest.importorskip("matplotlib")
 
 from PIL import Image, ImageColor
 
-from rltrain.panels import (
+from rltrain.pictures.panels import (
     DOWN,
     DPI,
     GREEDY,
@@ -105,7 +105,7 @@ def test_a_missing_folder_raises_and_a_failed_write_keeps_the_old_picture(tmp_pa
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("rltrain.panels.os.replace", full)
+    monkeypatch.setattr("rltrain.pictures.panels.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         draw_page(path, page, title="t")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

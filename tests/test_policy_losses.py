@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from rltrain import policy_losses as losses
 from rltrain.agents.a2c import A2C, A2CSettings
 from rltrain.agents.actor_critic import ActorCritic, ActorCriticSettings
 from rltrain.agents.ppo import PPO, PPOSettings
 from rltrain.agents.reinforce import Reinforce, ReinforceSettings
 from rltrain.core import EnvSpec
+from rltrain.nn import policy_losses as losses
 
 
 def numbers(*values):

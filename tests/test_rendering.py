@@ -17,9 +17,9 @@ from PIL import Image, ImageColor
 from rltrain.cli.main import main
 from rltrain.config.load import dump, load
 from rltrain.experiment import Run
-from rltrain.panels import DPI, HATCH, INK, PAGE_HEAD, TITLE
+from rltrain.pictures.panels import DPI, HATCH, INK, PAGE_HEAD, TITLE
+from rltrain.pictures.table_picture import ORANGE, layout, table_of
 from rltrain.saved import SavedPolicy
-from rltrain.table_picture import ORANGE, layout, table_of
 
 CONFIG = """
 env: {id: FrozenLake-v1}
@@ -157,7 +157,7 @@ def test_the_picture_lies_in_the_run_folder_and_names_agent_environment_and_step
         titles.append(title)
         path.write_bytes(b"drawn")
 
-    monkeypatch.setattr("rltrain.rendering.draw_table", draw)
+    monkeypatch.setattr("rltrain.pictures.rendering.draw_table", draw)
     assert render(runs["frozen"], "--format", "png") == f"wrote {runs['frozen'] / 'render-step2000.png'}\n"
     assert (runs["frozen"] / "render-step2000.png").read_bytes() == b"drawn"
     assert render(runs["frozen"], "--format", "png", "--checkpoint", "1000").endswith("render-step1000.png\n")
@@ -235,7 +235,7 @@ class Terminal(io.TextIOWrapper):
 
 def on(monkeypatch, terminal, *arguments):
     monkeypatch.setattr(sys, "argv", ["rltrain", "render", *map(str, arguments)])
-    monkeypatch.setattr("rltrain.rendering.time.sleep", lambda _: None)
+    monkeypatch.setattr("rltrain.pictures.rendering.time.sleep", lambda _: None)
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", terminal)
         with pytest.raises(SystemExit) as exit:
@@ -282,7 +282,7 @@ def test_what_cannot_be_drawn_or_written_is_one_line(runs, render, tmp_path, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rltrain.panels.os.replace", full)
+    monkeypatch.setattr("rltrain.pictures.panels.os.replace", full)
     path = tmp_path / "file"
     assert (
         render(runs["frozen"], "--format", "png", "--out", path, fails=True)

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rltrain.distributions import distribution
+from rltrain.nn.distributions import distribution
 from rltrain.rollout import BadObservation, IntrinsicSettings, Rollout, gae
 
 POLICY = distribution(gym.spaces.Discrete(3), log_std=0.0, by_state=False, squash=False)

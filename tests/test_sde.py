@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from rltrain import checkpoint
 from rltrain.config.load import from_dict, to_dict
 from rltrain.core import EnvSpec, Transition
-from rltrain.distributions import StateDependentGaussian
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.modules import module_network
+from rltrain.nn.distributions import StateDependentGaussian
+from rltrain.nn.modules import module_network
 from rltrain.registry import find, settings_class
 
 BOX = gym.spaces.Box(np.array([-2.0, 0.5], np.float32), np.array([1.0, 7.0], np.float32))
@@ -89,7 +89,7 @@ def test_choices_have_the_stated_deviation_and_rows_have_matrices_of_their_own()
 
 @pytest.mark.parametrize("make", ["fused", "shared"])
 def test_a_network_that_shows_its_last_hidden_layer_has_autograds_gradients(make):
-    from rltrain.networks import blueprint, build
+    from rltrain.nn.networks import blueprint, build
 
     rng = np.random.default_rng(0)
     plans = [blueprint((4, 6, 5, 3), "tanh", rng, free=np.array([0.5, -1.0]), features=True)]
@@ -174,7 +174,7 @@ def test_an_agents_whole_gradient_is_autograds(shared):
 
 def _plans(made, shared):
     """The plans of the agent's network with its parameters."""
-    from rltrain.networks import Blueprint
+    from rltrain.nn.networks import Blueprint
 
     branches = [made.network] if shared else made.network._branches
     return [

@@ -10,8 +10,17 @@ pytest.importorskip("matplotlib")
 import gymnasium as gym
 from PIL import Image, ImageColor
 
-from rltrain.panels import DPI, UNKNOWN
-from rltrain.table_picture import DESTINATION, MAX_STATES, PASSENGER, Table, direction, draw_table, layout, learnt
+from rltrain.pictures.panels import DPI, UNKNOWN
+from rltrain.pictures.table_picture import (
+    DESTINATION,
+    MAX_STATES,
+    PASSENGER,
+    Table,
+    direction,
+    draw_table,
+    layout,
+    learnt,
+)
 
 FROZEN = {"id": "FrozenLake-v1", "is_slippery": False}
 MADE = {

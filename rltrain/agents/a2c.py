@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic import Field
 
-from rltrain import policy_losses as losses
-from rltrain.arrays import Tensor
 from rltrain.core import EnvSpec, Metrics, Problem
+from rltrain.nn import policy_losses as losses
+from rltrain.nn.arrays import Tensor
+from rltrain.nn.optimizers import OptimizerName, descend
 from rltrain.on_policy import explained_variance, never_full, output_gradient
-from rltrain.optimizers import OptimizerName, descend
 from rltrain.sde import SDERolloutAgent, SDESettings
 
 

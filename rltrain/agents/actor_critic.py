@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rltrain import policy_losses as losses
-from rltrain.arrays import Tensor, to_device
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
+from rltrain.nn import policy_losses as losses
+from rltrain.nn.arrays import Tensor, to_device
+from rltrain.nn.optimizers import finite_gradient, make_optimizer
 from rltrain.on_policy import RolloutAgent, RolloutSettings, output_gradient
-from rltrain.optimizers import finite_gradient, make_optimizer
 from rltrain.schedules import Constant, ScheduleSetting
 
 

@@ -19,12 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from rltrain import losses
-from rltrain.arrays import Tensor, namespace
 from rltrain.core import ActionNoise, Array, EnvSpec, Metrics, State
-from rltrain.networks import Network
+from rltrain.nn import losses
+from rltrain.nn.arrays import Tensor, namespace
+from rltrain.nn.networks import Network
+from rltrain.nn.optimizers import descend
 from rltrain.off_policy import OffPolicyAgent, OffPolicySettings, side_by_side
-from rltrain.optimizers import descend
 
 
 class DDPGSettings(OffPolicySettings):

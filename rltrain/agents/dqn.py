@@ -22,14 +22,14 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 
-from rltrain import losses
-from rltrain.arrays import Tensor, resolve_device, to_device
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, State, Transition
 from rltrain.encoding import Encoder
 from rltrain.hashing import PseudoCounts
-from rltrain.networks import Network
-from rltrain.optimizers import Adam, descend
-from rltrain.q_functions import QFunction
+from rltrain.nn import losses
+from rltrain.nn.arrays import Tensor, resolve_device, to_device
+from rltrain.nn.networks import Network
+from rltrain.nn.optimizers import Adam, descend
+from rltrain.nn.q_functions import QFunction
 from rltrain.q_settings import DQNSettings
 from rltrain.replay import ReplayBuffer
 

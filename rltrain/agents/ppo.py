@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain import policy_losses as losses
-from rltrain.arrays import Tensor, namespace, to_device
 from rltrain.core import EnvSpec, Metrics, Problem
+from rltrain.nn import policy_losses as losses
+from rltrain.nn.arrays import Tensor, namespace, to_device
+from rltrain.nn.optimizers import descend
 from rltrain.on_policy import Batch, explained_variance, never_full, output_gradient
-from rltrain.optimizers import descend
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from rltrain import policy_losses as losses
-from rltrain.arrays import Tensor, to_device
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
+from rltrain.nn import policy_losses as losses
+from rltrain.nn.arrays import Tensor, to_device
+from rltrain.nn.optimizers import descend
 from rltrain.on_policy import OnPolicyAgent, OnPolicySettings, explained_variance, output_gradient
-from rltrain.optimizers import descend
 from rltrain.rollout import check_finite
 from rltrain.schedules import Constant, ScheduleSetting
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from rltrain.agents.ddpg import DDPG, DDPGSettings
-from rltrain.arrays import Tensor, to_device
+from rltrain.nn.arrays import Tensor, to_device
 
 
 class TD3Settings(DDPGSettings):

@@ -26,7 +26,7 @@ def render(
     plugin: Plugins = None,
 ) -> None:
     """Show greedy episodes as a video, a picture, or text, or a table of values; works without a display."""
-    from rltrain.rendering import render_policy
+    from rltrain.pictures.rendering import render_policy
     from rltrain.saved import SavedPolicy
 
     use_plugins(plugin)

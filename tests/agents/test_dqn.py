@@ -7,8 +7,8 @@ import pytest
 from rltrain.agents.dqn import DQN, DQNSettings
 from rltrain.core import EnvSpec, Transition
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
-from rltrain.modules import module_network
-from rltrain.optimizers import Diverged
+from rltrain.nn.modules import module_network
+from rltrain.nn.optimizers import Diverged
 from rltrain.schedules import Constant
 
 SPEC = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), gym.spaces.Discrete(2), 1)
@@ -87,7 +87,7 @@ def test_blocks_of_gradient_steps_come_when_due():
 
 def test_fused_and_autograd_networks_learn_the_same(monkeypatch):
     fused = play(agent(double=True, n_step=3), 60)
-    monkeypatch.setattr("rltrain.q_functions.build", module_network)
+    monkeypatch.setattr("rltrain.nn.q_functions.build", module_network)
     module = play(agent(double=True, n_step=3), 60)
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=2e-5)
@@ -141,7 +141,7 @@ def test_priors_stay_as_they_are_and_keep_heads_apart_where_nothing_was_learnt()
 @pytest.mark.parametrize("settings", [{"heads": 3, "prior_scale": 2.0, "dueling": True}, {"heads": 2, "double": True}])
 def test_heads_and_priors_through_torch_learn_the_same(settings, monkeypatch):
     fused = play(agent(**settings), 60)
-    monkeypatch.setattr("rltrain.q_functions.build", module_network)
+    monkeypatch.setattr("rltrain.nn.q_functions.build", module_network)
     module = play(agent(**settings), 60)
     obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=5e-5)

@@ -12,7 +12,7 @@ from rltrain.experiment import build
 from rltrain.exploration.ucb import Ucb
 from rltrain.fitting import problems
 from rltrain.hashing import HashSettings, PseudoCounts
-from rltrain.modules import module_network
+from rltrain.nn.modules import module_network
 
 SHORT = {"learning_starts": 20, "buffer_size": 500, "batch_size": 8, "hidden_sizes": [8], "target_update_interval": 40}
 OBS = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
@@ -107,7 +107,7 @@ def test_noise_is_new_for_every_step_and_every_gradient_step_of_either_network(d
 
 def test_fused_and_torch_networks_learn_the_same_under_the_same_noise(monkeypatch):
     fused = play(noisy(double=True, dueling=True, n_step=3), 60)
-    monkeypatch.setattr("rltrain.q_functions.build", module_network)
+    monkeypatch.setattr("rltrain.nn.q_functions.build", module_network)
     module = play(noisy(double=True, dueling=True, n_step=3), 60)
     np.testing.assert_allclose(fused.values(OBS), module.values(OBS), atol=5e-5)
     assert float(abs(fused.q.network.sigma).mean()) == pytest.approx(

@@ -8,7 +8,7 @@ from policies import agent, constant, either, outputs, play
 from rltrain.config.load import from_dict, to_dict
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.modules import module_network
+from rltrain.nn.modules import module_network
 from rltrain.on_policy import explained_variance
 from rltrain.rollout import IntrinsicSettings
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from rltrain import losses
-from rltrain.arrays import to_numpy
 from rltrain.core import EnvSpec, Transition
-from rltrain.modules import module_network
-from rltrain.optimizers import Diverged
+from rltrain.nn import losses
+from rltrain.nn.arrays import to_numpy
+from rltrain.nn.modules import module_network
+from rltrain.nn.optimizers import Diverged
 from rltrain.registry import find, settings_class
 from rltrain.schedules import Constant
 

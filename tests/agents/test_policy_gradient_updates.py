@@ -6,8 +6,8 @@ import pytest
 from policies import AGENTS, CRITICS, LINE, PLANE, TWO, agent, either, outputs, play
 
 from rltrain.core import Transition
-from rltrain.modules import module_network
-from rltrain.optimizers import Diverged
+from rltrain.nn.modules import module_network
+from rltrain.nn.optimizers import Diverged
 
 POINT = gym.spaces.Box(-10, 10, (1,), np.float32)
 PLAIN = {"optimizer": "sgd", "max_grad_norm": None}

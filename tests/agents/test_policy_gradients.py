@@ -12,7 +12,7 @@ from rltrain import checkpoint
 from rltrain.config.load import from_dict
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.modules import module_network
+from rltrain.nn.modules import module_network
 
 HERE = np.array([[1.0, 0.0]], np.float32)
 SEEDS = range(20)

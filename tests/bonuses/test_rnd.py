@@ -7,7 +7,7 @@ from streams import bonus, spec, step, walk
 
 from rltrain.bonuses.rnd import _squared_error
 from rltrain.intrinsic import Gathered, ReturnScale, Whitener
-from rltrain.optimizers import Diverged
+from rltrain.nn.optimizers import Diverged
 
 
 @pytest.mark.parametrize("seed", range(3))

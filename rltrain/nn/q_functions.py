@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rltrain.arrays import Tensor, copy_into, move_towards
 from rltrain.core import Array, Metrics, State
-from rltrain.networks import Activation, Network, blueprint, build, load_network_state, network_state
-from rltrain.noisy import NoisyNetwork
+from rltrain.nn.arrays import Tensor, copy_into, move_towards
+from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.noisy import NoisyNetwork
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
 """(q (B * K, A), *arguments) -> gradient of the loss at q (B * K, A), and whatever else is wanted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rltrain.arrays import Tensor, namespace
+from rltrain.nn.arrays import Tensor, namespace
 
 LossKind = Literal["huber", "mse"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rltrain.arrays import Tensor, copy_into, to_device
 from rltrain.core import Array
+from rltrain.nn.arrays import Tensor, copy_into, to_device
 
 if TYPE_CHECKING:
-    from rltrain.networks import Blueprint, Network, OutputGradient
+    from rltrain.nn.networks import Blueprint, Network, OutputGradient
 
 
 class NoisyNetwork:

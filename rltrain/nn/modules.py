@@ -12,7 +12,7 @@ from torch.func import functional_call, vjp
 from rltrain.core import Array
 
 if TYPE_CHECKING:
-    from rltrain.networks import Blueprint, OutputGradient
+    from rltrain.nn.networks import Blueprint, OutputGradient
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "relu": torch.nn.ReLU,

@@ -15,7 +15,20 @@ from gymnasium.envs.toy_text import BlackjackEnv, CliffWalkingEnv, FrozenLakeEnv
 
 from rltrain.core import Array
 from rltrain.mdp import reachable
-from rltrain.panels import DOWN, INK, LEFT, PAPER, RIGHT, UP, Direction, Mark, MarkStyle, Page, Panel, draw_page
+from rltrain.pictures.panels import (
+    DOWN,
+    INK,
+    LEFT,
+    PAPER,
+    RIGHT,
+    UP,
+    Direction,
+    Mark,
+    MarkStyle,
+    Page,
+    Panel,
+    draw_page,
+)
 from rltrain.saved import SavedPolicy
 from rltrain.tabular import TabularAgent
 

@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from rltrain.arrays import Tensor, copy_into, namespace, to_numpy
 from rltrain.core import RltrainError, State
+from rltrain.nn.arrays import Tensor, copy_into, namespace, to_numpy
 
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
 BLOCK = 16_384

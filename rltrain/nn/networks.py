@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rltrain.arrays import Tensor, copy_into, to_numpy
 from rltrain.core import Array, State
-from rltrain.workspace import Workspace
+from rltrain.nn.arrays import Tensor, copy_into, to_numpy
+from rltrain.nn.workspace import Workspace
 
 Activation = Literal["relu", "tanh", "elu", "gelu", "silu"]
 FUSED = ("relu", "tanh")
@@ -263,7 +263,7 @@ def build(plans: Sequence[Blueprint], device: str) -> Network:
     """Perceptrons over the same input, outputs side by side, in their fastest form for the device."""
     if device == "cpu" and all(plan.activation in FUSED for plan in plans):
         return FusedMLP(plans[0]) if len(plans) == 1 else FusedBranches(plans)
-    from rltrain.modules import module_network  # loads torch
+    from rltrain.nn.modules import module_network  # loads torch
 
     return module_network(plans, device)
 

@@ -7,7 +7,7 @@ numbers: no gradient flows into them.
 
 from __future__ import annotations
 
-from rltrain.arrays import Tensor, namespace
+from rltrain.nn.arrays import Tensor, namespace
 
 
 def policy_gradient_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, RltrainError
 from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
-from rltrain.panels import DOWN, LEFT, RIGHT, UP, Direction
+from rltrain.pictures.panels import DOWN, LEFT, RIGHT, UP, Direction
+from rltrain.pictures.table_picture import Table, direction, draw_table, table_of
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
-from rltrain.table_picture import Table, direction, draw_table, table_of
 
 Format = Literal["human", "mp4", "gif", "png", "ansi"]
 STRIP = 28

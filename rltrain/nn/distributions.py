@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from rltrain.arrays import Tensor, namespace
 from rltrain.core import Array
 from rltrain.encoding import alternatives
+from rltrain.nn.arrays import Tensor, namespace
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-6

@@ -19,24 +19,24 @@ from typing import ClassVar
 
 import numpy as np
 
+from rltrain.continuous import ContinuousAgent, ContinuousSettings, side_by_side
 from rltrain.core import ActionNoise, Array, EnvSpec, Metrics, State
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, namespace
 from rltrain.nn.networks import Network
 from rltrain.nn.optimizers import descend
-from rltrain.off_policy import OffPolicyAgent, OffPolicySettings, side_by_side
 
 
-class DDPGSettings(OffPolicySettings):
+class DDPGSettings(ContinuousSettings):
     """Settings of the deep deterministic policy gradient."""
 
     explores_with: ClassVar[str] = "noise"
 
 
-class DDPG(OffPolicyAgent):
+class DDPG(ContinuousAgent):
     """Off-policy learning of a deterministic actor for continuous actions."""
 
-    Config: type[OffPolicySettings] = DDPGSettings
+    Config: type[ContinuousSettings] = DDPGSettings
 
     def __init__(
         self, config: DDPGSettings, spec: EnvSpec, *, exploration: ActionNoise, rng: np.random.Generator, device: str

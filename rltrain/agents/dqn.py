@@ -23,21 +23,17 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, State, Transition
-from rltrain.encoding import Encoder
 from rltrain.hashing import PseudoCounts
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, resolve_device, to_device
 from rltrain.nn.networks import Network
 from rltrain.nn.optimizers import Adam, descend
 from rltrain.nn.q_functions import QFunction
+from rltrain.off_policy import OffPolicyAgent
 from rltrain.q_settings import DQNSettings
-from rltrain.replay import ReplayBuffer
-
-BLOCK = 32
-"""Gradient steps whose batches are drawn, and valued by the target network, together."""
 
 
-class DQN:
+class DQN(OffPolicyAgent):
     """Off-policy value learning for discrete actions from replayed experience."""
 
     Config = DQNSettings
@@ -51,22 +47,19 @@ class DQN:
         rng: np.random.Generator,
         device: str,
     ) -> None:
-        init_rng, replay_rng, self._rng, hash_rng = rng.spawn(4)
-        self._config = config
+        super().__init__(config, spec, rng=rng)
+        (hash_rng,) = rng.spawn(1)
         self._exploration = exploration
-        self._encode = Encoder(spec.observation_space)
         assert isinstance(spec.action_space, gym.spaces.Discrete)
         actions = int(spec.action_space.n)
         self._first_action = int(spec.action_space.start)
-        self.q, self.target = (self._q_function(actions, init_rng, resolve_device(device)) for _ in range(2))
+        self.q, self.target = (self._q_function(actions, self._init_rng, resolve_device(device)) for _ in range(2))
         self.target.twin(self.q)
         self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
-        self.replay = ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=replay_rng)
         self.visits = None if config.visits is None else PseudoCounts(config.visits, spec, hash_rng)
-        self._first = np.ones(spec.num_envs, bool)  # an episode begins here
-        self._steps = 0  # environment steps observed
-        self._trained_at = 0  # environment step of the last block of gradient steps
         self._synced_at = 0  # environment step of the last target update
+        if config.noisy:
+            self.block = 1  # every gradient step has noise of its own
 
     def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
         config = self._config
@@ -117,47 +110,19 @@ class DQN:
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay, and count it."""
-        self.replay.add(transition)
+        super().observe(transition)
         if self.visits is not None:
             self.visits.add(transition.obs, transition.action)
-        self._first = transition.terminated | transition.truncated
-        self._steps += len(transition.reward)
-
-    def update(self) -> Metrics:
-        """A block of gradient steps when `train_freq` steps have passed since the last."""
-        config, since = self._config, self._steps - self._trained_at
-        if since < config.train_freq or self._steps < config.learning_starts or not len(self.replay):
-            return {}
-        self._trained_at = self._steps
-        interval = config.target_update_interval
-        if self._steps // interval > self._synced_at // interval:
-            self._synced_at = self._steps
-            self.target.follow(self.q, config.tau)
-        learning_rate = config.learning_rate(self._steps)
-        left = since if config.gradient_steps == -1 else config.gradient_steps
-        while left:
-            block = min(left, 1 if config.noisy else BLOCK)  # every step has noise of its own
-            parts = self._gradient_steps(block, learning_rate)
-            left -= block
-        q, action, y, weight, td_error = parts
-        return {
-            "train/loss": lambda: losses.q_learning_loss(q, action, y, weight, config.loss),
-            "train/q_value": q,
-            "train/td_error": lambda: abs(td_error),
-            "train/learning_rate": learning_rate,
-            **self._exploration_metrics(),
-        }
 
     def _exploration_metrics(self) -> Metrics:
         chosen = {} if self._exploration is None else self._exploration.metrics(self._steps)
         counted = {} if self.visits is None else {"exploration/entries": len(self.visits)}
         return chosen | counted | self.q.metrics()
 
-    def _gradient_steps(self, count: int, learning_rate: float) -> tuple[Tensor, ...]:
-        """So many gradient steps, a batch each. The target network stays, so it values all batches at once.
-
-        Returns what the last loss was made of: q, action, target, weight and TD error.
-        """
+    def _gradient_steps(self, count: int) -> Metrics:
+        """So many gradient steps, a batch each. The target network stays, so it values all batches at once."""
+        self._update_target()
+        learning_rate = self._config.learning_rate(self._steps)
         size, heads, device = self._config.batch_size, self._config.heads, self.q.network.device
         batch = self.replay.sample(count * size)
         obs, next_obs = (to_device(self._encode(part), device) for part in (batch.obs, batch.next_obs))
@@ -168,7 +133,20 @@ class DQN:
         for at in range(count):
             here, each = slice(at * size, (at + 1) * size), slice(at * size * heads, (at + 1) * size * heads)
             parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in rows))
-        return parts
+        q, action, y, weight, td_error = parts
+        return {
+            "train/loss": lambda: losses.q_learning_loss(q, action, y, weight, self._config.loss),
+            "train/q_value": q,
+            "train/td_error": lambda: abs(td_error),
+            "train/learning_rate": learning_rate,
+            **self._exploration_metrics(),
+        }
+
+    def _update_target(self) -> None:
+        interval = self._config.target_update_interval
+        if self._steps // interval > self._synced_at // interval:
+            self._synced_at = self._steps
+            self.target.follow(self.q, self._config.tau)
 
     def _gradient_step(
         self,
@@ -197,39 +175,25 @@ class DQN:
         """Gradient of the loss at Q (B * K, A), and the TD errors (B * K,)."""
         return losses.q_learning_gradient(q, action, target, weight, self._config.loss)
 
-    def abandon(self, env: int) -> None:
-        """Give up the steps that wait for their n-step return."""
-        self.replay.abandon(env)
-        self._first[env] = True
-
     def state_dict(self) -> State:
-        """Networks, optimiser, replay, counters and generators."""
-        return {
+        """As every agent's with replay, and networks, optimiser, exploration and visits."""
+        return super().state_dict() | {
             "q_network": self.q.state_dict(),
             "target_network": self.target.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "replay": self.replay.state_dict(),
             "exploration": None if self._exploration is None else self._exploration.state_dict(),
             "visits": None if self.visits is None else self.visits.state_dict(),
-            "rng": self._rng.bit_generator.state,
-            "steps": self._steps,
-            "trained_at": self._trained_at,
-            "first": self._first.copy(),
             "synced_at": self._synced_at,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
+        super().load_state_dict(state)
         self.q.load_state_dict(state["q_network"])
         self.target.load_state_dict(state["target_network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.replay.load_state_dict(state["replay"])
         if self._exploration is not None:
             self._exploration.load_state_dict(state["exploration"])
         if self.visits is not None:
             self.visits.load_state_dict(state["visits"])
-        self._rng.bit_generator.state = state["rng"]
-        self._steps = state["steps"]
-        self._trained_at = state["trained_at"]
-        self._first = np.array(state["first"])
         self._synced_at = state["synced_at"]

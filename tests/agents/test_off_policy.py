@@ -211,7 +211,7 @@ def test_blocks_of_gradient_steps_come_when_due():
 @pytest.mark.parametrize("name", AGENTS)
 def test_fused_and_autograd_networks_learn_the_same(name, monkeypatch):
     fused = play(agent(name), 60)
-    monkeypatch.setattr("rltrain.off_policy.build", module_network)
+    monkeypatch.setattr("rltrain.continuous.build", module_network)
     module = play(agent(name), 60)
     obs = normal(20, 2)
     np.testing.assert_allclose(fused.values(obs), module.values(obs), atol=5e-5)

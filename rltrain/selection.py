@@ -19,8 +19,8 @@ from rltrain.core import ActionValues, Array, Metrics, State
 from rltrain.schedules import Constant
 from rltrain.settings import Settings
 
-ROWS = 4_096
-"""Rows of values that wait at most before they are counted."""
+WAITING = 65_536
+"""Values that wait at most before the choices among them are counted: half a megabyte."""
 
 
 @inlined
@@ -95,14 +95,14 @@ class Choices:
 
     def __init__(self) -> None:
         self._made = self._exploratory = 0
-        self._rows = 0  # that wait to be counted
+        self._size = 0  # values that wait to be counted
         self._waiting: list[tuple[Array, Array]] = []
 
     def add(self, values: Array, chosen: Array) -> None:
         """Take in values (N, A) and what was chosen from them (N,)."""
         self._waiting.append((values.copy(), chosen.copy()))
-        self._rows += len(chosen)
-        if self._rows >= ROWS:
+        self._size += values.size
+        if self._size >= WAITING:
             self._count()
 
     def take(self) -> tuple[int, int]:
@@ -117,7 +117,7 @@ class Choices:
             values, chosen = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
             below = values[np.arange(len(chosen)), chosen] < values.max(axis=1)
             self._made, self._exploratory = self._made + len(chosen), self._exploratory + int(below.sum())
-            self._waiting, self._rows = [], 0
+            self._waiting, self._size = [], 0
 
 
 class Selector(ABC):

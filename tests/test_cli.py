@@ -128,7 +128,7 @@ def test_mistakes_exit_with_2_and_say_where(small_config, tmp_path):
         ("env.wrappers=[{name: discretize}]", "finite bounds"),
         ("env.id=Pendulum-v1", "dqn needs Discrete actions"),
         ("env.id=Blackjack-v1", "wrapper flatten"),
-        ("agent.learning_starts=5000", "warm-up"),
+        ("agent.learning_starts=5000", "leave nothing of 1,500 total steps"),
         ("agent.buffer_size=100000000000", "GiB"),
         ("exploration=null", "needs an exploration"),
         ("bonuses=[{name: count}]", "count needs Discrete observations"),

@@ -74,7 +74,7 @@ sed: 1
         "x.yaml:5: agent.gamma: must be at most 1, got 1.5",
         "x.yaml:6: agent.hidden_sizes: expected a whole number, got 'a'",
         "x.yaml:7: agent.batch_size: expected a whole number, got 1.5",
-        "x.yaml:8: exploration.name: unknown 'epsilon_gredy', did you mean 'epsilon_greedy'? (known: boltzmann, epsilon_greedy, epsilon_z_greedy, greedy, max_boltzmann, thompson, ucb)",
+        "x.yaml:8: exploration.name: unknown 'epsilon_gredy', did you mean 'epsilon_greedy'? (known: boltzmann, epsilon_greedy, epsilon_z_greedy, gaussian_noise, greedy, max_boltzmann, ou_noise, thompson, ucb)",
         "x.yaml:9: train.total_steps: expected a whole number, got '100'",
         "x.yaml:10: sed: unknown key, did you mean 'seed'?",
     ]

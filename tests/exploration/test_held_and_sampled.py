@@ -35,7 +35,7 @@ def test_durations_follow_the_zeta_distribution():
 
 def test_no_action_is_held_for_longer_than_allowed():
     selector = EpsilonZGreedy(EpsilonZGreedy.Config(epsilon=1.0, max_duration=3))
-    rng, q = np.random.default_rng(0), ActionValues(np.zeros((1, 100_000)))
+    rng, q = np.random.default_rng(0), ActionValues(np.zeros((1, 10_000)))  # so many that none is drawn twice in a row
     actions = np.array([selector.select(q, 0, rng)[0] for _ in range(5_000)])
     ends = np.flatnonzero(np.append(actions[1:] != actions[:-1], True))
     assert np.diff(ends, prepend=-1).max() == 3

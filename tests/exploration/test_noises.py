@@ -138,11 +138,11 @@ def told(exploration, agent="ddpg", env="Pendulum-v1"):
 
 def test_what_does_not_go_together_is_told_with_what_would():
     assert told({"name": "ou_noise", "warmup": 500}) == []
-    assert told(None) == ["exploration: ddpg needs an exploration, for example {name: gaussian_noise}"]
+    assert told(None) == ["exploration: ddpg needs an exploration: gaussian_noise or ou_noise"]
     (found,) = told({"name": "epsilon_greedy"})
-    assert found.endswith("'epsilon_greedy' is a selector and ddpg explores with a noise, for example gaussian_noise")
+    assert "'epsilon_greedy' is a selector and ddpg explores with a noise: use gaussian_noise or ou_noise" in found
     (found,) = told({"name": "ou_noise"}, "dqn", "CartPole-v1")
-    assert found.endswith("'ou_noise' is a noise and dqn explores with a selector, for example epsilon_greedy")
+    assert "'ou_noise' is a noise and dqn explores with a selector: use boltzmann, epsilon_greedy" in found
     (found,) = told({"name": "ou_noise", "warmup": 1_000})
     assert found == "exploration.warmup: 1,000 uniform steps leave nothing of 1,000 total steps"
     (found,) = told({"name": "ou_noise"}, "ddpg", "CartPole-v1")

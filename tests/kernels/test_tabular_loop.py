@@ -76,8 +76,15 @@ def assert_parity(agent, exploration, env, seed=0, bonuses=(), steps=(1, 700, 29
     return True
 
 
-@pytest.mark.parametrize("exploration", SELECTORS)
-@pytest.mark.parametrize("agent", LEARNERS)
+# Compiling a loop takes seconds. Every second pair is for `make test-slow`: every agent and every strategy is in both.
+PAIRS = [
+    pytest.param(agent, exploration, marks=[pytest.mark.slow] if (row + column) % 2 else [])
+    for row, agent in enumerate(LEARNERS)
+    for column, exploration in enumerate(SELECTORS)
+]
+
+
+@pytest.mark.parametrize(("agent", "exploration"), PAIRS)
 def test_table_visits_returns_and_generators_are_equal_to_the_last_bit(agent, exploration):
     ran = [assert_parity(agent, exploration, env, seed) for env in ENVS for seed in range(3)]
     assert all(ran) or (not any(ran) and (agent, exploration) == ("expected_sarsa", "thompson"))

@@ -124,7 +124,7 @@ def policies(task: Task) -> dict[str, list[Candidate]]:
     return {
         "none": [Candidate()],
         "hashed_count": [Candidate(None, own, _bonus("hashed_count", 10.0 * unit, **bins))],
-        "rnd": [Candidate(None, own, _bonus("rnd", 10.0 * unit))],
+        "rnd": [Candidate(None, own, _bonus("rnd", 30.0 * unit))],
         "icm": [Candidate(None, own, _bonus("icm", 10.0 * unit))],
         "episodic": [Candidate(None, own, _bonus("episodic", 0.1 * unit))],
     }

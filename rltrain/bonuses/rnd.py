@@ -26,6 +26,8 @@ class RNDSettings(LearntSettings):
     """
     gamma: float = Field(default=0.99, ge=0, lt=1)
     """Discount of the sum of bonuses whose standard deviation divides them."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Step size of Adam, the paper's. With ten times as much, what novelty pays is over before a policy can use it."""
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """A network takes vectors."""

@@ -134,9 +134,9 @@ def _deep_sea(size: int) -> Task:
     return Task(
         f"One sequence of {size} actions in 2^{size} finds the treasure of 1; every step towards it costs a little.",
         {"id": "rltrain/DeepSea-v0", "kwargs": {"size": size}},
-        {"q_learning": 10_000 * size, "dqn": 2_000 * size},
+        {"q_learning": 10_000 * size, "dqn": 1_500 * size},
         success=0.9,
-        agents={"q_learning": {"learning_rate": 0.5}},
+        agents={"q_learning": {"learning_rate": 0.5}, "dqn": {"hidden_sizes": [32], "train_freq": 2}},
     )
 
 

@@ -125,7 +125,8 @@ class Agent(Protocol):
 
     Every agent is built as `__init__(config, spec, *, exploration, rng, device)` and has the class attribute
     `Config`, its settings. These say `explores_with` (`"selector"`, `"noise"` or None) and `offers`, the fields of
-    `ActionValues` beside `mean` that the agent fills in. Where there is more to say they have `remedies` (for a field
+    `ActionValues` beside `mean` that the agent fills in. Where there is more to say they have `explores_by` (how an
+    agent explores that takes no exploration, for the refusal of one), `remedies` (for a field
     that is not offered, the settings with which it is), `requires` (what an exploration must have, as
     `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing).
     """

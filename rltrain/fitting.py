@@ -114,7 +114,7 @@ def _obstacle(agent: Any, name: str, made: Any = None) -> tuple[str, str] | None
     """
     exploration, kind = made or find("explorations", name), agent.explores_with
     if kind is None:
-        return f"{agent.name} takes no exploration", "leave this block out"
+        return f"{agent.name} {getattr(agent, 'explores_by', 'takes no exploration')}", "leave this block out"
     if exploration.kind != kind:
         return f"'{name}' is a {exploration.kind} and {agent.name} explores with a {kind}", ""
     needs = getattr(exploration, "needs", ())

@@ -48,6 +48,8 @@ class DQNSettings(OffPolicySettings):
         "std": {"heads": 10},
     }
 
+    explores_by: ClassVar[str] = "explores by its noisy weights"
+
     @property
     def explores_with(self) -> str | None:
         """A selector, unless the noise explores."""

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State
 from rltrain.nn.distributions import Distribution, StateDependentGaussian
-from rltrain.on_policy import RolloutAgent, RolloutSettings
+from rltrain.rollout_agent import RolloutAgent, RolloutSettings
 
 
 class SDESettings(RolloutSettings):

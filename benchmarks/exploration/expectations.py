@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.stats import ttest_ind
 
-Results = dict[tuple[str, str, str], dict[str, Any]]
+Key = tuple[str, str, str]
+Results = dict[Key, dict[str, Any]]
+Verdict = tuple[bool | None, str]
+"""Whether a claim holds, None where it was not measured; and the claim."""
 
 
-def judged(results: Results) -> list[tuple[bool, str]]:
-    """Every claim with whether it holds; a claim without results does not."""
+def judged(results: Results) -> list[Verdict]:
+    """Every claim with whether it holds; or could not be judged yet."""
     return [*_deep_sea(results), *_regret(results), *_sparse(results)]
 
 
@@ -20,47 +23,35 @@ def _solved(data: dict[str, Any]) -> int:
     return sum(row["final"] >= data["bar"] - 1e-9 for row in data["rows"])
 
 
-def _at_least(results: Results, key: tuple[str, str, str], least: int) -> tuple[bool, str]:
+def _found(data: dict[str, Any]) -> int:
+    return sum(row["first_success"] is not None for row in data["rows"])
+
+
+def _seeds(results: Results, key: Key, counted: Callable[[dict[str, Any]], int], least: int, most: int) -> Verdict:
+    """Of how many seeds it holds that they found, or solved, the task: at least and at most so many."""
     name = " / ".join(key)
     if key not in results:
-        return False, f"{name}: not measured"
-    data = results[key]
-    count = _solved(data)
-    return count >= least, f"{name} is solved by at least {least} of {len(data['rows'])} seeds (seen: {count})"
+        return None, name
+    count, of = counted(results[key]), len(results[key]["rows"])
+    bound = f"at least {least}" if most >= of else f"at most {most}"
+    verb = "is solved by" if counted is _solved else "is found by"
+    return least <= count <= most, f"{name} {verb} {bound} of {of} seeds (seen: {count})"
 
 
-def _at_most(results: Results, key: tuple[str, str, str], most: int) -> tuple[bool, str]:
-    name = " / ".join(key)
-    if key not in results:
-        return False, f"{name}: not measured"
-    data = results[key]
-    count = _solved(data)
-    return count <= most, f"{name} is solved by at most {most} of {len(data['rows'])} seeds (seen: {count})"
-
-
-def _never(results: Results, key: tuple[str, str, str]) -> tuple[bool, str]:
-    name = " / ".join(key)
-    if key not in results:
-        return False, f"{name}: not measured"
-    rows = results[key]["rows"]
-    count = sum(row["first_success"] is not None for row in rows)
-    return count == 0, f"{name} finds nothing within the budget on any seed (seen: {count} of {len(rows)} found it)"
-
-
-def _deep_sea(results: Results) -> Iterator[tuple[bool, str]]:
+def _deep_sea(results: Results) -> Iterator[Verdict]:
     """Dithering needs about 2^20 episodes; optimism, posteriors and counts need few."""
     for agent in ("q_learning", "dqn"):
-        yield _never(results, ("deep_sea_20", agent, "epsilon_greedy"))
+        yield _seeds(results, ("deep_sea_20", agent, "epsilon_greedy"), _found, 0, 0)
     for agent, strategy in (("q_learning", "count"), ("q_learning", "thompson"), ("dqn", "bootstrapped")):
-        yield _at_least(results, ("deep_sea_20", agent, strategy), 9)
+        yield _seeds(results, ("deep_sea_20", agent, strategy), _solved, 9, 10)
 
 
-def _regret(results: Results) -> Iterator[tuple[bool, str]]:
+def _regret(results: Results) -> Iterator[Verdict]:
     """One-sided Welch test at 2.5 %."""
     for strategy in ("ucb", "thompson"):
         pair = [results.get(("river_swim", "q_learning", name)) for name in (strategy, "epsilon_greedy")]
         if pair[0] is None or pair[1] is None:
-            yield False, f"river_swim / q_learning / {strategy}: not measured"
+            yield None, f"river_swim / q_learning / {strategy}"
             continue
         mine, its = ([row["regret"] for row in data["rows"]] for data in pair if data is not None)
         p = float(ttest_ind(mine, its, equal_var=False, alternative="less").pvalue)
@@ -71,13 +62,13 @@ def _regret(results: Results) -> Iterator[tuple[bool, str]]:
         )
 
 
-def _sparse(results: Results) -> Iterator[tuple[bool, str]]:
+def _sparse(results: Results) -> Iterator[Verdict]:
     """A reward that undirected noise does not find."""
     for agent, plain in (("ppo", "none"), ("dqn", "epsilon_greedy")):
-        yield _at_most(results, ("mountain_car", agent, plain), 2)
+        yield _seeds(results, ("mountain_car", agent, plain), _solved, 0, 2)
         bonuses = [key for key in results if key[:2] == ("mountain_car", agent) and key[2] in ("rnd", "hashed_count")]
         if not bonuses:
-            yield False, f"mountain_car / {agent} / rnd or hashed_count: not measured"
+            yield None, f"mountain_car / {agent} / rnd or hashed_count"
             continue
         best = max(bonuses, key=lambda key: _solved(results[key]))
-        yield _at_least(results, best, 9)
+        yield _seeds(results, best, _solved, 9, 10)

@@ -26,6 +26,7 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
+SAID = {True: "holds", False: "**does not hold**", None: "not measured"}
 INTRODUCTION = """# What each exploration is worth
 
 Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds that no setting was chosen on;
@@ -129,7 +130,7 @@ def main() -> None:
         "## What theory says, and what was seen\n",
     ]
     verdicts = judged(results)
-    parts.append("\n".join(f"* {'holds' if held else '**does not hold**'}: {text}" for held, text in verdicts) + "\n")
+    parts.append("\n".join(f"* {SAID[held]}: {text}" for held, text in verdicts) + "\n")
     for task in TASKS:
         if task in by_task:
             parts.append(f"## {task}\n\n{TASKS[task].about}\n\n![learning curves]({plot(task, by_task[task])})\n")
@@ -139,7 +140,7 @@ def main() -> None:
                 parts.append(f"**{agent}**, {cells[0]['steps']:,} steps{bar}:\n\n{table(cells)}\n")
     (DOCS / "exploration.md").write_text("\n".join(parts))
     for held, text in verdicts:
-        print("holds         " if held else "DOES NOT HOLD ", text)
+        print(f"{SAID[held].strip('*').upper():14s} {text}")
     sys.exit(not all(held for held, _ in verdicts))
 
 

@@ -21,7 +21,8 @@ from rltrain.core import EnvSpec, Metrics, Problem
 from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor
 from rltrain.nn.optimizers import OptimizerName, descend
-from rltrain.on_policy import explained_variance, never_full, output_gradient
+from rltrain.on_policy import explained_variance, output_gradient
+from rltrain.rollout_agent import never_full
 from rltrain.sde import SDERolloutAgent, SDESettings
 
 

@@ -19,7 +19,8 @@ from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, to_device
 from rltrain.nn.optimizers import finite_gradient, make_optimizer
-from rltrain.on_policy import RolloutAgent, RolloutSettings, output_gradient
+from rltrain.on_policy import output_gradient
+from rltrain.rollout_agent import RolloutAgent, RolloutSettings
 from rltrain.schedules import Constant, ScheduleSetting
 
 

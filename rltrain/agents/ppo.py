@@ -25,7 +25,8 @@ from rltrain.core import EnvSpec, Metrics, Problem
 from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.optimizers import descend
-from rltrain.on_policy import Batch, explained_variance, never_full, output_gradient
+from rltrain.on_policy import explained_variance, output_gradient
+from rltrain.rollout_agent import Batch, never_full
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 

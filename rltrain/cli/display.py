@@ -78,6 +78,7 @@ class Display:
         """Take figures from this run."""
         self._run = run
         self._began = (time.monotonic(), run.step)
+        self._printed = time.monotonic()  # a rate of the first steps, which load and compile, would mislead
         if not self._quiet and run.experiment.note is not None:
             self._print(f"note: {run.experiment.note}")
 

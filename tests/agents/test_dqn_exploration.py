@@ -174,7 +174,7 @@ def test_actions_that_do_not_begin_at_0_are_counted_in_their_place():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noisy": True, "exploration": "epsilon_greedy"}, "dqn takes no exploration"),
+        ({"noisy": True, "exploration": "epsilon_greedy"}, "dqn explores by its noisy weights: leave this block out"),
         ({}, "dqn needs an exploration"),
         ({"exploration": "ucb"}, "dqn does not keep: set agent.visits={hash: simhash}"),
         ({"exploration": "thompson"}, "set agent.visits={hash: simhash} or agent.heads=10"),

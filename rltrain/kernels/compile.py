@@ -120,7 +120,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
         env_rng, start_rng, rng = rngs
-        q, visits, known, levels = actor.memory.q, actor.memory.visits, actor.known, actor.levels
+        memory, q, visits, known, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.known, actor.levels
         now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, extra, ended, next_action = sums[RETURN], sums[BONUS], sums[PAID], 0, actor.pending[0]
         for _ in range(count):
@@ -144,7 +144,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
                     counted(next_action, q, next_obs, log.choices)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
-            learn(actor.memory, actor.constants, step, actor.policy, rng)
+            learn(memory, actor.constants, step, actor.policy, rng)
             now, obs = now + 1, next_obs
             if terminated or truncated:
                 obs = begin(world, log.actions, elapsed, env_rng, start_rng)

@@ -49,7 +49,7 @@ SEEN = """## What one sees
 * **Random actions do not add up.** On DeepSea each row halves the chance that they go on to the right: epsilon-greedy,
   Boltzmann and UCB's margin of one step find nothing in 10,000 episodes, since none of them carries what is unknown in
   a later state back to the first. Optimistic values, counts and an ensemble of heads do, through the same update that
-  carries the reward.
+  carries the reward. With a network only the ensemble does: counts of hashes and RND, as they are set here, do not.
 * **With tables it is optimism that dives.** `thompson`, `ucb_optimistic` and `optimistic` begin with values above what
   can be had, and are alike: posterior and margin add little to that where nothing is random. Without optimism UCB still
   has a sixth of the regret of epsilon-greedy on RiverSwim.

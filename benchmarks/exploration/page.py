@@ -30,11 +30,14 @@ DOCS = HERE.parent.parent / "docs"
 SAID = {True: "holds", False: "**does not hold**", None: "not measured"}
 INTRODUCTION = """# What each exploration is worth
 
-Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds that no setting was chosen on;
+Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds on which no setting was chosen;
 brackets are 95 % intervals: Student's t for means, Wilson's for shares. Where a strategy has several settings to choose
 from, the best on seeds 0 to 4 by the mean return while learning was taken; all of them are in
 `benchmarks/exploration/grid.py`, the one that was taken in `benchmarks/results/exploration/`. Deep agents have one
-setting for each strategy. The budget is stated for each table. `benchmarks/exploration/run.py` measures; `page.py`
+setting for each strategy, not searched alike: DQN's network and update rate on DeepSea were fitted to `bootstrapped` on
+seed 0; PPO's counts and RND on MountainCar were set on seeds 0 to 2, but after an earlier setting had been seen to do
+badly on some of the seeds below (counts on seed 103, RND on all ten). Read those lines as what can be had, not as a
+ranking. The budget is stated for each table. `benchmarks/exploration/run.py` measures; `page.py`
 writes this page, and exits with 1 where an expectation fails.
 
 * **first success**: environment steps until the first episode of that return; median over the seeds that had one.

@@ -30,7 +30,7 @@ DOCS = HERE.parent.parent / "docs"
 SAID = {True: "holds", False: "**does not hold**", None: "not measured"}
 INTRODUCTION = """# What each exploration is worth
 
-Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds on which no setting was chosen;
+Every strategy on every task, with the agents that can use it. Each line is {seeds} seeds, 100 and on;
 brackets are 95 % intervals: Student's t for means, Wilson's for shares. Where a strategy has several settings to choose
 from, the best on seeds 0 to 4 by the mean return while learning was taken; all of them are in
 `benchmarks/exploration/grid.py`, the one that was taken in `benchmarks/results/exploration/`. Deep agents have one

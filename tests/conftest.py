@@ -7,6 +7,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,28 @@ checkpoint: {every: 250, keep_last: 3, keep_best: 1}
 seed: 3
 device: cpu
 """
+
+
+class Unrepeatable(gym.Env):
+    """Never the same twice, so that no open episode can be repeated."""
+
+    observation_space, action_space, count = gym.spaces.Discrete(1_000), gym.spaces.Discrete(2), 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        type(self).count += 1
+        return self.count % 1_000, {}
+
+    def step(self, action):
+        return self.count % 1_000, 1.0, False, False, {}
+
+
+@pytest.fixture
+def unrepeatable():
+    """Id of an environment whose open episodes begin anew when a run is resumed; cut after ten steps."""
+    gym.register("Unrepeatable-v0", Unrepeatable, max_episode_steps=10)
+    yield "Unrepeatable-v0"
+    del gym.registry["Unrepeatable-v0"]
 
 
 @pytest.fixture

@@ -62,46 +62,28 @@ PAIRS = [(agent, env) for agent in AGENTS for env in (*ENVS, CONTINUOUS) if conf
 NOISES = [name for name in EXPLORATIONS if find("explorations", name).kind == "noise"]
 
 
-class Unrepeatable(gym.Env):
-    """Never the same twice, so that no open episode can be repeated."""
-
-    observation_space, action_space, count = gym.spaces.Discrete(1_000), gym.spaces.Discrete(2), 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        type(self).count += 1
-        return self.count % 1_000, {}
-
-    def step(self, action):
-        return self.count % 1_000, 1.0, False, False, {}
-
-
 @pytest.mark.parametrize("agent", [name for name in AGENTS if config(name, "CartPole-v1") is not None])
-def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent):
-    gym.register("Unrepeatable-v0", Unrepeatable)
-    try:
-        known = settings_class("agents", agent).model_fields
-        extra = {key: value for key, value in {"n_step": 4, "discount_weighting": True}.items() if key in known}
-        made = config(agent, "FrozenLake-v1").model_dump(by_alias=True, serialize_as_any=True, mode="json")
-        made["env"] = {"id": "Unrepeatable-v0", "max_episode_steps": 10}
-        made["agent"] |= extra
-        first, second, fresh = (build(from_dict(made).config) for _ in range(3))
-        first.loop.advance(6)
-        second.agent.load_state_dict(first.agent.state_dict())
-        with pytest.warns(UserWarning, match="begins anew"):
-            second.loop.load_state_dict(first.loop.state_dict())
-        after, before = second.agent.state_dict(), fresh.agent.state_dict()
-        for name in ("pending", "waiting", "alive", "trace", "length", "first", "windows", "open", "next_weight"):
-            for part in (after, after.get("memory", {}), after.get("replay", {})):
-                if name in part:
-                    other = next(p for p in (before, before.get("memory", {}), before.get("replay", {})) if name in p)
-                    assert canonical({"x": part[name]}) == canonical({"x": other[name]}), name
-        if after.get("rollout", {}).get("steps"):  # these steps stay, as of an episode that was cut short
-            assert after["rollout"]["over"][:, 0].tolist() == [False] * 5 + [True]
-            assert [(cut["t"], cut["n"]) for cut in after["rollout"]["cut"]] == [(5, 0)]
-        second.loop.advance(30)
-    finally:
-        del gym.registry["Unrepeatable-v0"]
+def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent, unrepeatable):
+    known = settings_class("agents", agent).model_fields
+    extra = {key: value for key, value in {"n_step": 4, "discount_weighting": True}.items() if key in known}
+    made = config(agent, "FrozenLake-v1").model_dump(by_alias=True, serialize_as_any=True, mode="json")
+    made["env"] = {"id": unrepeatable}
+    made["agent"] |= extra
+    first, second, fresh = (build(from_dict(made).config) for _ in range(3))
+    first.loop.advance(6)
+    second.agent.load_state_dict(first.agent.state_dict())
+    with pytest.warns(UserWarning, match="begins anew"):
+        second.loop.load_state_dict(first.loop.state_dict())
+    after, before = second.agent.state_dict(), fresh.agent.state_dict()
+    for name in ("pending", "waiting", "alive", "trace", "length", "first", "windows", "open", "next_weight"):
+        for part in (after, after.get("memory", {}), after.get("replay", {})):
+            if name in part:
+                other = next(p for p in (before, before.get("memory", {}), before.get("replay", {})) if name in p)
+                assert canonical({"x": part[name]}) == canonical({"x": other[name]}), name
+    if after.get("rollout", {}).get("steps"):  # these steps stay, as of an episode that was cut short
+        assert after["rollout"]["over"][:, 0].tolist() == [False] * 5 + [True]
+        assert [(cut["t"], cut["n"]) for cut in after["rollout"]["cut"]] == [(5, 0)]
+    second.loop.advance(30)
 
 
 def test_every_agent_takes_one_of_the_environments_and_learners_of_choices_take_two():

@@ -123,32 +123,14 @@ def test_what_is_reported_never_contains_the_bonus(name):
     assert float(np.mean(mine.metrics["exploration/bonus"])) > 0
 
 
-class Unrepeatable(gym.Env):
-    """Never the same twice, so that no open episode can be repeated."""
-
-    observation_space, action_space, count = gym.spaces.Discrete(1_000), gym.spaces.Discrete(2), 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        type(self).count += 1
-        return self.count % 1_000, {}
-
-    def step(self, action):
-        return self.count % 1_000, 1.0, False, False, {}
-
-
-def test_a_bonus_forgets_an_episode_that_cannot_be_repeated():
-    gym.register("UnrepeatableForBonuses-v0", Unrepeatable, max_episode_steps=10)
-    try:
-        made = config(env="UnrepeatableForBonuses-v0", bonuses=[{"name": "episodic"}])
-        first, second = build(made), build(made)
-        first.loop.advance(6)
-        assert first.loop._bonuses["episodic"].seen.tolist() == [7]
-        with pytest.warns(UserWarning, match="begins anew"):
-            second.loop.load_state_dict(first.loop.state_dict())
-        assert second.loop._bonuses["episodic"].seen.tolist() == [0]
-    finally:
-        del gym.registry["UnrepeatableForBonuses-v0"]
+def test_a_bonus_forgets_an_episode_that_cannot_be_repeated(unrepeatable):
+    made = config(env=unrepeatable, bonuses=[{"name": "episodic"}])
+    first, second = build(made), build(made)
+    first.loop.advance(6)
+    assert first.loop._bonuses["episodic"].seen.tolist() == [7]
+    with pytest.warns(UserWarning, match="begins anew"):
+        second.loop.load_state_dict(first.loop.state_dict())
+    assert second.loop._bonuses["episodic"].seen.tolist() == [0]
 
 
 def test_several_bonuses_are_added_up_and_each_is_reported_under_its_name():

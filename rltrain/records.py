@@ -1,0 +1,115 @@
+"""Runs read back from their folders: settings, status, curves. Nothing is built, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from rltrain.core import Array
+from rltrain.logger import METRICS, read_metrics
+from rltrain.rundir import NoRun, is_locked, is_run
+
+SUMMARY = "summary.json"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where PyYAML has it
+
+
+class Status(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class Curve(NamedTuple):
+    """A metric over a run: entries in the order of their steps."""
+
+    steps: Array  # (T,) int64 environment steps
+    values: Array  # (T,) float64
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run folder. What it tells is read when it is asked for, and then kept."""
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Every setting, as `config.yaml` holds it."""
+        data: dict[str, Any] = yaml.load((self.folder / "config.yaml").read_bytes(), Loader=_Loader)
+        return data
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What the run came to; None before its end."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    @cached_property
+    def entries(self) -> list[dict[str, Any]]:
+        """All that was logged; empty where nothing was."""
+        return read_metrics(self.folder) if (self.folder / METRICS).exists() else []
+
+    @cached_property
+    def status(self) -> Status:
+        """Running while a process holds its lock; else what its summary says; without one it was interrupted."""
+        if is_locked(self.folder):
+            return Status.RUNNING
+        return Status.INTERRUPTED if self.summary is None else Status(self.summary["status"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+    @property
+    def env(self) -> str:
+        """Id of the environment."""
+        return str(self.config["env"]["id"])
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent."""
+        return str(self.config["agent"]["name"])
+
+    def curve(self, metric: str) -> Curve:
+        """The entries of one metric that are numbers; empty where it was never logged."""
+        points = [(entry["step"], entry[metric]) for entry in self.entries if entry.get(metric) is not None]
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        return Curve(np.array(steps, np.int64), np.array(values, np.float64))
+
+
+def find_runs(path: Path) -> list[RunRecord]:
+    """The run that `path` is, or every run below it, in the order of folders and seeds. Raises NoRun."""
+    found = list(_below(path))
+    if not found:
+        raise NoRun(f"{path}: no run in this folder" if path.is_dir() else f"{path}: no such run")
+    return found
+
+
+def _below(folder: Path) -> Iterator[RunRecord]:
+    """Runs in a folder; a run's own folders are not looked into."""
+    if is_run(folder):
+        yield RunRecord(folder)
+    elif folder.is_dir():
+        for child in sorted(folder.iterdir(), key=_natural):
+            yield from _below(child)
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """Numbers within a name in their own order: seed-2 before seed-10."""
+    words = path.name.replace("-", " ").replace("_", " ").split()
+    return [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in words]

@@ -48,13 +48,15 @@ class Evaluator:
         return ModelEpisodes(model, self._spec.max_episode_steps)
 
     def __call__(self, seeds: Sequence[int], wrappers: State, *, interval: bool = True) -> dict[str, Any]:
-        """One greedy episode on each seed, under the given wrapper statistics."""
+        """The figures of one greedy episode on each seed, under the given wrapper statistics."""
+        return summarise(self.episodes(seeds, wrappers), self.protocol, interval=interval) | self.exact_figures()
+
+    def episodes(self, seeds: Sequence[int], wrappers: State) -> Episodes:
+        """One greedy episode on each seed."""
         cap = self.protocol.max_episode_steps
         if self._on_model is not None:
-            episodes = self._on_model(self._policy(), seeds, cap)
-        else:
-            episodes = self._in_environment(seeds, wrappers, cap)
-        return summarise(episodes, self.protocol, interval=interval) | self.exact_figures()
+            return self._on_model(self._policy(), seeds, cap)
+        return self._in_environment(seeds, wrappers, cap)
 
     def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
         count = min(len(seeds), MAX_EVAL_ENVS)

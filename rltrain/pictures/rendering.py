@@ -9,20 +9,25 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
 
-from rltrain.core import Array, RltrainError
-from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
-from rltrain.pictures.panels import DOWN, LEFT, RIGHT, UP, Direction
-from rltrain.pictures.table_picture import Table, direction, draw_table, table_of
+from rltrain.core import Array
+from rltrain.envs.vector import make_env
+from rltrain.pictures.recording import (
+    CannotRender,
+    Recording,
+    encoding,
+    prepare_headless,
+    record,
+    render_modes,
+    stage,
+)
+from rltrain.pictures.table_picture import Table, draw_table, table_of
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
 
@@ -31,35 +36,8 @@ STRIP = 28
 """Height in pixels of the strip of text under each frame."""
 END_SECONDS = 0.7
 """The last frame of an episode stays this long."""
-ARROWS: dict[Direction, str] = {DOWN: "\u2193", UP: "\u2191", RIGHT: "\u2192", LEFT: "\u2190"}
-"""Arrows as wide as a letter, for text."""
 GREEDY = re.compile(r"\S+ \S+\*")
 """The greedy action in a caption, its value, and the star that marks it."""
-
-
-class CannotRender(RltrainError):
-    """The environment cannot be shown in this way."""
-
-    exit_code = 2
-
-
-@dataclass
-class Recording:
-    """One episode as it was seen."""
-
-    frames: list[Any] = field(default_factory=list)  # (H, W, 3) uint8, or text
-    captions: list[str] = field(default_factory=list)
-    total: float = 0.0
-    length: int = 0
-
-
-def prepare_headless() -> str | None:
-    """Without a display, have SDL and MuJoCo draw off-screen. Returns what was set, to be said."""
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        return None
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    return "no display: drawing off-screen"
 
 
 def render_policy(
@@ -77,25 +55,19 @@ def render_policy(
             raise CannotRender("--episodes: the picture of a table has no episodes; for those use --format ansi or mp4")
         return [_draw_table(policy, table, out)]
     note = prepare_headless()
-    modes = [str(mode) for mode in env.metadata.get("render_modes", [])]
+    modes = render_modes(env)
     chosen: Format = wanted or ("mp4" if "rgb_array" in modes else "ansi")
     mode = chosen if chosen in ("human", "ansi") else "rgb_array"
     if mode not in modes:
         known = ", ".join(modes) or "nothing"
         raise CannotRender(f"{policy.spec.id} cannot be drawn as {chosen}: it offers {known}")
-    envs = make_vector(policy.config.env, 1, training=False, render_mode=mode)
-    load_wrapper_state(envs, policy.wrappers)
-    fps = int(envs.metadata.get("render_fps") or 30)
-    symbols = action_symbols(policy, env.unwrapped) if mode == "ansi" else {}
     seeds = env_seeds(seed, Stream.REPORT_EVAL, episodes)
-    try:
-        recordings = [record(policy, envs, one, mode, fps, symbols) for one in seeds]
-    finally:
-        envs.close()
+    with stage(policy, mode) as on:
+        recordings = [record(policy, on, one, show=lambda text: _show(text, on.fps)) for one in seeds]
     lines = [f"episode {number}: return {r.total:g}, {r.length} steps" for number, r in enumerate(recordings, 1)]
     if mode == "rgb_array":
         path = out or policy.path / f"render-step{policy.step}.{chosen}"
-        write(path, recordings, chosen, fps)
+        write(path, recordings, chosen, on.fps)
         lines.append(f"wrote {path}" + (f" ({note})" if note else ""))
     elif mode == "ansi" and out is not None:
         with _writing(out) as temporary:
@@ -113,70 +85,11 @@ def _draw_table(policy: SavedPolicy, table: Table, out: Path | None) -> str:
     return f"wrote {path}"
 
 
-def action_symbols(policy: SavedPolicy, env: gym.Env[Any, Any]) -> dict[int, str]:
-    """Action -> arrow or letter, or its number where the terminal cannot show arrows; empty if not a table's."""
-    states, actions = policy.spec.observation_space, policy.spec.action_space
-    if not isinstance(states, gym.spaces.Discrete) or not isinstance(actions, gym.spaces.Discrete):
-        return {}
-    numbers = range(int(actions.start), int(actions.start + actions.n))
-    drawn = [direction(env, number) for number in numbers]
-    signs = [ARROWS.get(one, str(one)) for one in drawn]
-    return dict(zip(numbers, signs if _can_print("".join(signs)) else map(str, numbers), strict=True))
-
-
-def record(
-    policy: SavedPolicy, envs: VectorEnv, seed: int, mode: str, fps: int, symbols: Mapping[int, str]
-) -> Recording:
-    """Play one greedy episode in a vector of one. Text is shown as it is played, at its own speed."""
-    recording = Recording()
-    obs, _ = begin(envs, [seed])
-    cap = policy.evaluator.protocol.max_episode_steps
-    action: Any = None
-    for step in range(cap + 1):
-        values = policy.agent.values(obs)
-        values = None if values is None else np.atleast_1d(values[0])
-        _keep(recording, envs, mode, _caption(step, action, values, recording.total, symbols), fps)
-        if step == cap:
-            break
-        actions = policy.agent.act(obs, explore=False)
-        action = actions[0]
-        obs, _, terminated, truncated, _ = envs.step(actions)
-        recording.length += 1
-        recording.total = float(call(envs, "running_return")[0])
-        if terminated[0] or truncated[0]:
-            _keep(recording, envs, mode, _caption(step + 1, action, None, recording.total, symbols), fps)
-            break
-    return recording
-
-
-def _keep(recording: Recording, envs: VectorEnv, mode: str, caption: str, fps: int) -> None:
-    frame: Any = call(envs, "render")[0]
-    if mode == "human":
-        return
-    if mode == "ansi":
-        recording.frames.append(f"{frame}\n{caption}\n")
-        _print(f"{frame}\n{_coloured(caption)}\n")
-        if sys.stdout.isatty():
-            time.sleep(1 / max(fps, 1))
-        return
-    recording.frames.append(np.array(frame, np.uint8))
-    recording.captions.append(caption)
-
-
-def _caption(step: int, action: Any, values: Array | None, total: float, symbols: Mapping[int, str]) -> str:
-    """What is written beside a frame: with `symbols` a second line names all actions and marks the greedy one."""
-    parts = [f"step {step}", f"return {total:g}"]
-    if action is not None:
-        shown = action if np.ndim(action) == 0 else np.round(action, 2)
-        parts.insert(1, f"action {symbols[int(action)] if symbols else shown}")
-    if values is None:
-        return "   ".join(parts)
-    if len(values) != len(symbols):
-        parts.append("Q " + " ".join(f"{value:.2f}" for value in values[:6]))
-        return "   ".join(parts)
-    entries = [f"{symbol} {value:.3f}" for symbol, value in zip(symbols.values(), values, strict=True)]
-    entries[int(values.argmax())] += "*"
-    return "   ".join(parts) + "\n" + "  ".join(["Q", *entries])
+def _show(text: str, fps: int) -> None:
+    """Text as it is played, on a terminal at its own speed."""
+    _print(f"{_coloured(text)}\n")
+    if sys.stdout.isatty():
+        time.sleep(1 / max(fps, 1))
 
 
 def _coloured(caption: str) -> str:
@@ -186,22 +99,10 @@ def _coloured(caption: str) -> str:
     return GREEDY.sub("\x1b[1;32m\\g<0>\x1b[0m", caption)
 
 
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(_encoding())
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _print(text: str) -> None:
     """Write to standard output what its encoding can say."""
-    sys.stdout.write(text.encode(_encoding(), "replace").decode(_encoding()))
+    sys.stdout.write(text.encode(encoding(), "replace").decode(encoding()))
     sys.stdout.flush()
-
-
-def _encoding() -> str:
-    return sys.stdout.encoding or "utf-8"  # a stream in memory has none
 
 
 def annotate(frame: Array, caption: str) -> Array:

@@ -1,0 +1,146 @@
+"""The best, the median and the worst episode of a fresh greedy evaluation, as videos, pictures or text.
+
+Every run of a method plays the same episodes, on seeds that neither training nor its evaluations have seen.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rltrain.core import Array, RltrainError
+from rltrain.envs.vector import make_env
+from rltrain.pictures.recording import Recording, prepare_headless, record, render_modes, stage
+from rltrain.pictures.rendering import annotate, write
+from rltrain.records import RunRecord
+from rltrain.report.media import data_uri, jpeg_uri
+from rltrain.saved import SavedPolicy
+from rltrain.seeding import Stream, env_seeds
+
+EPISODES = 20
+"""Played by each run."""
+EVAL_SEED = 0
+"""Decides the episodes, as `rltrain eval --seed 0` does."""
+FRAMES_PER_SECOND = 25
+"""A video has no more; steps in between are left out, at the environment's own speed."""
+MOMENTS = 5
+"""Parts into which a picture divides an episode."""
+TEXT_FRAMES = 60
+"""Frames of text, at most."""
+_ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+class Part(NamedTuple):
+    """A piece of text; what the terminal would colour is marked."""
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode to be looked at."""
+
+    ranks: str  # "Best", "Median and worst", ...
+    seed: int  # of the run
+    number: int  # among the episodes of its evaluation, from 1
+    value: float  # undiscounted return
+    length: int
+    note: str = ""
+    video: str | None = None  # data URI
+    picture: str | None = None  # data URI: six moments, or what is seen before the video plays
+    text: Sequence[Part] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to see of a method."""
+
+    episodes: Sequence[Episode] = ()
+    returns: Array = field(default_factory=lambda: np.zeros(0))  # of all episodes of all runs
+    notes: Sequence[str] = ()  # what could not be shown, and why
+
+
+def chosen(returns: Array) -> dict[int, str]:
+    """Index -> rank of the best, median and worst of returns (E,); equal ones are one, the earliest."""
+    order = np.argsort(returns, kind="stable")
+    ranks: dict[int, list[str]] = {}
+    for rank, value in (("best", returns.max()), ("median", returns[order[len(order) // 2]]), ("worst", returns.min())):
+        ranks.setdefault(int(np.flatnonzero(returns == value)[0]), []).append(rank)
+    return {index: ", ".join(names).replace(", ", " and ", 1)[::1].capitalize() for index, names in ranks.items()}
+
+
+def show(runs: Sequence[RunRecord], *, videos: bool, episodes: int = EPISODES) -> Shown:
+    """Evaluate every run afresh and show the chosen episodes, as pictures where videos are not wanted."""
+    returns, played, notes = [], [], []
+    for run in runs:
+        try:
+            with SavedPolicy.open(run.folder) as policy:
+                seeds = env_seeds(EVAL_SEED, Stream.REPORT_EVAL, episodes)
+                returns.append(policy.evaluator.episodes(seeds, policy.wrappers).returns)
+        except RltrainError as error:
+            notes.append(f"seed {run.seed} could not be evaluated: {error}")
+            continue
+        played.append(run)
+    if not played:
+        return Shown(notes=notes)
+    flat = np.concatenate(returns)
+    found = []
+    for index, ranks in chosen(flat).items():
+        run, number = played[index // episodes], index % episodes
+        try:
+            found.append(_shown(run, number, ranks, float(flat[index]), videos=videos))
+        except Exception as error:  # drawing is the environment's, or that of a library it may lack
+            notes.append(f"the {ranks.lower()} episode (seed {run.seed}) could not be drawn: {error}")
+    return Shown(found, flat, notes)
+
+
+def _shown(run: RunRecord, number: int, ranks: str, value: float, *, videos: bool) -> Episode:
+    """Play the episode again and draw it."""
+    prepare_headless()
+    with SavedPolicy.open(run.folder) as policy:
+        env = make_env(policy.config.env)
+        env.close()
+        modes = render_modes(env)
+        mode = next((mode for mode in ("rgb_array", "ansi") if mode in modes), None)
+        if mode is None:
+            raise RltrainError(f"{policy.spec.id} draws neither pictures nor text")
+        seed = env_seeds(EVAL_SEED, Stream.REPORT_EVAL, number + 1)[number]
+        with stage(policy, mode) as on:
+            every = max(1, round(on.fps / FRAMES_PER_SECOND)) if videos or mode == "ansi" else 10**9
+            seen = record(policy, on, seed, every=every)
+            if not videos and mode == "rgb_array":  # now the length is known
+                seen = record(policy, on, seed, every=max(1, -(-seen.length // MOMENTS)))
+    note = "" if seen.total == value else f"played again it returned {seen.total:g}: the environment does not repeat itself"
+    media = _text(seen) if mode == "ansi" else _media(seen, videos, max(1, round(on.fps / every)))
+    return Episode(ranks, run.seed, number + 1, value, seen.length, note, **media)  # type: ignore[arg-type]
+
+
+def _media(seen: Recording, videos: bool, fps: int) -> dict[str, object]:
+    """A video and its last frame; or a contact sheet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("episode.mp4" if videos else "episode.png")
+        write(path, [seen], "mp4" if videos else "png", fps)
+        if videos:
+            return {"video": data_uri(path), "picture": jpeg_uri(annotate(seen.frames[-1], seen.captions[-1]))}
+        return {"picture": data_uri(path)}
+
+
+def _text(seen: Recording) -> dict[str, object]:
+    """The frames one after the other, without the terminal's codes."""
+    frames = seen.frames[:TEXT_FRAMES]
+    if len(seen.frames) > len(frames):
+        frames.append(f"... {len(seen.frames) - len(frames)} more frames")
+    parts, marked, at = [], False, 0
+    text = "\n".join(frames)
+    for code in _ESCAPE.finditer(text):
+        parts.append(Part(text[at : code.start()], marked))
+        marked, at = code[1] not in ("", "0"), code.end()
+    parts.append(Part(text[at:], marked))
+    return {"text": [part for part in parts if part.text]}

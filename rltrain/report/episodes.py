@@ -70,40 +70,56 @@ class Shown:
 def chosen(returns: Array) -> dict[int, str]:
     """Index -> rank of the best, median and worst of returns (E,); equal ones are one, the earliest."""
     order = np.argsort(returns, kind="stable")
+    middle = returns[order[(len(order) - 1) // 2]]
     ranks: dict[int, list[str]] = {}
-    for rank, value in (("best", returns.max()), ("median", returns[order[len(order) // 2]]), ("worst", returns.min())):
+    for rank, value in (("best", returns.max()), ("median", middle), ("worst", returns.min())):
         ranks.setdefault(int(np.flatnonzero(returns == value)[0]), []).append(rank)
-    return {index: ", ".join(names).replace(", ", " and ", 1)[::1].capitalize() for index, names in ranks.items()}
+    return {index: _listed(names).capitalize() for index, names in ranks.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
 
 
 def show(runs: Sequence[RunRecord], *, videos: bool, episodes: int = EPISODES) -> Shown:
     """Evaluate every run afresh and show the chosen episodes, as pictures where videos are not wanted."""
-    returns, played, notes = [], [], []
+    played: list[_Played] = []
+    notes = []
     for run in runs:
         try:
             with SavedPolicy.open(run.folder) as policy:
                 seeds = env_seeds(EVAL_SEED, Stream.REPORT_EVAL, episodes)
-                returns.append(policy.evaluator.episodes(seeds, policy.wrappers).returns)
+                found = policy.evaluator.episodes(seeds, policy.wrappers)
         except RltrainError as error:
             notes.append(f"seed {run.seed} could not be evaluated: {error}")
             continue
-        played.append(run)
+        ends = zip(found.returns.tolist(), found.lengths.tolist(), strict=True)
+        played += [_Played(run, number, *end) for number, end in enumerate(ends)]
     if not played:
         return Shown(notes=notes)
-    flat = np.concatenate(returns)
-    found = []
-    for index, ranks in chosen(flat).items():
-        run, number = played[index // episodes], index % episodes
+    returns = np.array([each.value for each in played])
+    shown = []
+    for index, ranks in chosen(returns).items():
         try:
-            found.append(_shown(run, number, ranks, float(flat[index]), videos=videos))
+            shown.append(_shown(played[index], ranks, videos=videos))
         except Exception as error:  # drawing is the environment's, or that of a library it may lack
-            notes.append(f"the {ranks.lower()} episode (seed {run.seed}) could not be drawn: {error}")
-    return Shown(found, flat, notes)
+            notes.append(f"the {ranks} episode (seed {played[index].run.seed}) could not be drawn: {error}")
+    return Shown(shown, returns, notes)
 
 
-def _shown(run: RunRecord, number: int, ranks: str, value: float, *, videos: bool) -> Episode:
+class _Played(NamedTuple):
+    """An episode of the evaluation."""
+
+    run: RunRecord
+    number: int  # from 0
+    value: float
+    length: int
+
+
+def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
     """Play the episode again and draw it."""
     prepare_headless()
+    run, number = one.run, one.number
     with SavedPolicy.open(run.folder) as policy:
         env = make_env(policy.config.env)
         env.close()
@@ -113,13 +129,13 @@ def _shown(run: RunRecord, number: int, ranks: str, value: float, *, videos: boo
             raise RltrainError(f"{policy.spec.id} draws neither pictures nor text")
         seed = env_seeds(EVAL_SEED, Stream.REPORT_EVAL, number + 1)[number]
         with stage(policy, mode) as on:
-            every = max(1, round(on.fps / FRAMES_PER_SECOND)) if videos or mode == "ansi" else 10**9
+            smooth, sparse = max(1, round(on.fps / FRAMES_PER_SECOND)), max(1, -(-one.length // MOMENTS))
+            every = 1 if mode == "ansi" else smooth if videos else sparse
             seen = record(policy, on, seed, every=every)
-            if not videos and mode == "rgb_array":  # now the length is known
-                seen = record(policy, on, seed, every=max(1, -(-seen.length // MOMENTS)))
-    note = "" if seen.total == value else f"played again it returned {seen.total:g}: the environment does not repeat itself"
+    again = f"{seen.total:g}, {seen.length} steps"
+    note = "" if seen.total == one.value else f"Played again it returned {again}: it does not repeat itself."
     media = _text(seen) if mode == "ansi" else _media(seen, videos, max(1, round(on.fps / every)))
-    return Episode(ranks, run.seed, number + 1, value, seen.length, note, **media)  # type: ignore[arg-type]
+    return Episode(ranks, run.seed, number + 1, one.value, one.length, note, **media)  # type: ignore[arg-type]
 
 
 def _media(seen: Recording, videos: bool, fps: int) -> dict[str, object]:

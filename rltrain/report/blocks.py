@@ -1,0 +1,131 @@
+"""What a page is made of: sections of blocks, plain data that the template knows how to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rltrain.report.episodes import Episode
+from rltrain.report.style import DASHES, Style, figure_number
+from rltrain.statistics.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table: text, or a number with its interval in full precision beside what is shown."""
+
+    text: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    look: Style | None = None  # the line of the method that this row is about
+
+    @property
+    def interval(self) -> str:
+        """The interval as it is shown."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"[{figure_number(self.low)}, {figure_number(self.high)}]"
+
+
+def number(value: float | None, missing: str = "\u2013") -> Cell:
+    """A number, or a dash where there is none."""
+    return Cell(missing) if value is None else Cell(figure_number(value), float(value))
+
+
+def estimate(found: Estimate | None) -> Cell:
+    """A figure with its interval."""
+    return number(None) if found is None else Cell(figure_number(found.value), found.value, found.low, found.high)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the first entry of a row names it."""
+
+    kind: ClassVar[str] = "table"
+    name: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns are numbers; the first never is."""
+        columns = list(zip(*self.rows, strict=True))[1:]
+        return [False, *(any(cell.value is not None for cell in column) for column in columns)]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Figures side by side where there is room, under one legend."""
+
+    kind: ClassVar[str] = "plots"
+    plots: Sequence[Plot]
+    legend: Sequence[tuple[str, Style]] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs; `tone` is `verdict`, `warning` or nothing."""
+
+    kind: ClassVar[str] = "text"
+    lines: Sequence[str]
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text that is read letter by letter, folded away."""
+
+    kind: ClassVar[str] = "listing"
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with what it shows."""
+
+    kind: ClassVar[str] = "picture"
+    title: str
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Episodes of one method."""
+
+    kind: ClassVar[str] = "watch"
+    title: str
+    episodes: Sequence[Episode]
+    note: str = ""
+
+
+Block = Table | Plots | Text | Listing | Picture | Watch
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=list)
+
+
+def dash_array(look: Style) -> str:
+    """The dashes of a style, as SVG says them."""
+    return " ".join(f"{length:g}" for length in DASHES[look.index % len(DASHES)]) or "none"

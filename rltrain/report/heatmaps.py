@@ -1,0 +1,48 @@
+"""Section on learnt tables: their picture, and how far the policy is from the optimum."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rltrain.core import RltrainError
+from rltrain.envs.vector import make_env
+from rltrain.pictures.table_picture import draw_table, table_of
+from rltrain.records import RunRecord
+from rltrain.report.blocks import Block, Picture, Section, Text
+from rltrain.report.media import png_uri
+from rltrain.report.methods import Method, last
+from rltrain.saved import SavedPolicy
+
+
+def table_section(methods: Sequence[Method]) -> Section:
+    """Values, greedy actions and visits of the run of each method that is in the middle."""
+    blocks = [block for method in methods for env in method.envs for block in _pictures(method, env)]
+    return Section("tables", "Learnt tables", blocks)
+
+
+def middle(runs: Sequence[RunRecord]) -> RunRecord:
+    """The run of the median last return; of two, the lower."""
+    scores = {run.folder: last(run, "eval/return") for run in runs}
+    ordered = sorted(runs, key=lambda run: -math.inf if scores[run.folder] is None else scores[run.folder])
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def _pictures(method: Method, env: str) -> list[Block]:
+    run = middle(method.on(env))
+    try:
+        with SavedPolicy.open(run.folder) as policy, tempfile.TemporaryDirectory() as folder:
+            made = make_env(policy.config.env)
+            made.close()
+            table = table_of(policy, made.unwrapped)
+            if table is None:
+                return []
+            path = Path(folder) / "table.png"
+            draw_table(path, table, title=f"{run.agent} on {env}, seed {run.seed}, step {policy.step:,}")
+            heading = f"{method.name}: seed {run.seed}, the median run of {len(method.on(env))}"
+            alt = f"Values, greedy actions and visits that {method.name} learnt on {env} with seed {run.seed}"
+            return [Picture(heading, png_uri(path), alt)]
+    except RltrainError as error:
+        return [Text([f"{method.name}: no table can be shown: {error}"], "warning")]

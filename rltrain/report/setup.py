@@ -1,0 +1,154 @@
+"""Sections on what ran: settings, versions, machines, times, and in what the methods differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rltrain.differences import ABSENT, differing, shared
+from rltrain.records import RunRecord
+from rltrain.report.blocks import Block, Cell, Listing, Section, Table, number
+from rltrain.report.methods import Method, last
+from rltrain.sittings import read_sittings
+
+PERSONAL = ("seed", "seeds", "name")
+"""Settings that tell runs of one method apart, or name them."""
+
+
+def setup_section(methods: Sequence[Method]) -> Section:
+    """What ran, on what, for how long; and every setting."""
+    return Section("setup", "What ran", [_methods(methods), _runs(methods), *map(_config, methods)])
+
+
+def difference_section(methods: Sequence[Method]) -> Section:
+    """The settings in which methods differ; nothing for a single one."""
+    rows = differing([_settings(method) for method in methods]) if len(methods) > 1 else {}
+    table = Table(
+        "differences",
+        "Settings that differ",
+        ["setting", *(method.name for method in methods)],
+        [[Cell(name), *(Cell(_plain(value)) for value in row)] for name, row in rows.items()],
+    )
+    return Section("differences", "What differs", [table] if rows else [])
+
+
+def _settings(method: Method) -> dict[str, Any]:
+    """What all runs of a method have in common, without what tells them apart."""
+    common = shared([run.config for run in method.runs])
+    return {name: value for name, value in common.items() if name not in PERSONAL}
+
+
+def _plain(value: Any) -> str:
+    if value is ABSENT:
+        return "\u2013"
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+    return text
+
+
+def _methods(methods: Sequence[Method]) -> Table:
+    """A column for each method."""
+    facts: dict[str, Callable[[RunRecord], str | None]] = {
+        "environment": lambda run: run.env,
+        "agent": lambda run: run.agent,
+        "exploration": lambda run: _named(run.config.get("exploration")),
+        "bonuses": lambda run: ", ".join(str(each["name"]) for each in run.config.get("bonuses") or ()) or None,
+        "budget": lambda run: f"{run.config['train']['total_steps']:,} environment steps",
+        "parallel environments": lambda run: str(run.config["env"].get("num_envs", 1)),
+        "evaluation": _evaluation,
+        "began": lambda run: _first(run, "began"),
+        "versions": lambda run: _joined(_sitting(run).get("versions")),
+        "machine": lambda run: _joined(_sitting(run).get("machine")),
+    }
+    rows = [[Cell("seeds"), *(Cell(_seeds(method.runs)) for method in methods)]]
+    for name, fact in facts.items():
+        told = [_told(map(fact, method.runs)) for method in methods]
+        if any(told):
+            rows.append([Cell(name), *(Cell(text or "\u2013") for text in told)])
+    return Table("methods", "Methods", ["", *(method.name for method in methods)], rows)
+
+
+def _named(block: Any) -> str | None:
+    return None if not block else str(block["name"])
+
+
+def _evaluation(run: RunRecord) -> str:
+    settings = run.config["eval"]
+    every = settings.get("every")
+    return f"{settings['episodes']} greedy episodes " + (f"every {every:,} steps" if every else "at the end")
+
+
+def _sitting(run: RunRecord) -> dict[str, Any]:
+    """The last sitting, which made the final policy; empty for runs that wrote none."""
+    found = read_sittings(run.folder)
+    return found[-1] if found else {}
+
+
+def _first(run: RunRecord, key: str) -> str | None:
+    found = read_sittings(run.folder)
+    return str(found[0][key]).replace("T", " ").replace("+00:00", " UTC") if found else None
+
+
+def _joined(facts: dict[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (facts or {}).items())
+
+
+def _told(texts: Iterable[str | None]) -> str:
+    """What runs say, once each; of many different things the first and the last."""
+    found = sorted({text for text in texts if text})
+    return " / ".join(found) if len(found) <= 2 else f"{found[0]} to {found[-1]}"
+
+
+def _seeds(runs: Sequence[RunRecord]) -> str:
+    """0 to 4, 7."""
+    seeds = sorted({run.seed for run in runs})
+    spans: list[list[int]] = []
+    for seed in seeds:
+        if spans and seed == spans[-1][-1] + 1:
+            spans[-1][1:] = [seed]
+        else:
+            spans.append([seed])
+    return ", ".join(" to ".join(map(str, span)) for span in spans) + f" (n = {len(runs)})"
+
+
+def _runs(methods: Sequence[Method]) -> Table:
+    """A row for each run."""
+    extra = "eval/percent_of_optimal"
+    tables = any(last(run, extra) is not None for method in methods for run in method.runs)
+    head = ["run", "seed", "status", "steps", "time", "last return", "best return", *(["% of optimum"] if tables else [])]
+    rows = []
+    for method in methods:
+        for run in method.runs:
+            summary = run.summary or {}
+            returns = run.curve("eval/return").values
+            row = [
+                Cell(f"{method.name}, {Path(run.folder).name}", look=method.look),
+                Cell(str(run.seed), float(run.seed)),
+                Cell(run.status.value),
+                Cell(f"{run.entries[-1]['step']:,}" if run.entries else "0"),
+                Cell(duration(summary.get("seconds"))),
+                number(last(run, "eval/return")),
+                number(float(returns.max()) if len(returns) else None),
+            ]
+            rows.append(row + ([number(last(run, extra))] if tables else []))
+    return Table("runs", "Runs", head, rows, "Returns are means of the greedy evaluations while training.")
+
+
+def duration(seconds: float | None) -> str:
+    """1 h 02 min, 3 min 20 s, 4.2 s."""
+    if seconds is None:
+        return "\u2013"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _config(method: Method) -> Block:
+    """All settings of the first run, and what the others have of their own."""
+    first, *others = method.runs
+    own = ", ".join(differing([run.config for run in method.runs])) or "nothing"
+    told = f" (seed {first.seed}; the others differ in {own})" if others else ""
+    return Listing(f"Configuration of {method.name}{told}", (first.folder / "config.yaml").read_text(errors="replace"))

@@ -16,6 +16,10 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="MODULE", help="Import a module of yours that adds environments or components."),
 ]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN|GROUP...", help="Each is one method: a run, a group, or a folder with runs."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 

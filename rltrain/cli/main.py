@@ -11,7 +11,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from rltrain.cli import check, evaluate, list_, render, schema, show, train  # noqa: E402
+from rltrain.cli import check, evaluate, list_, plot, render, report, schema, show, train  # noqa: E402
 
 app = typer.Typer(
     name="rltrain",
@@ -41,6 +41,8 @@ def _root(
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("render")(render.render)
+app.command("report")(report.report)
+app.command("plot")(plot.plot)
 app.command("check")(check.check)
 app.command("show")(show.show)
 app.command("list")(list_.list_)

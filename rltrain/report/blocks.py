@@ -74,6 +74,7 @@ class Plots:
     plots: Sequence[Plot]
     legend: Sequence[tuple[str, Style]] = ()
     note: str = ""
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,4 +129,4 @@ class Section:
 
 def dash_array(look: Style) -> str:
     """The dashes of a style, as SVG says them."""
-    return " ".join(f"{length:g}" for length in DASHES[look.index % len(DASHES)]) or "none"
+    return " ".join(f"{length:g}" for length in DASHES[look.number % len(DASHES)]) or "none"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 POINTS = 150
 """Steps at which a curve is drawn, at most."""
+LONGEST = 48
+"""Letters of a name in a legend, at most."""
 MARKS = 14
 """Markers on a curve, about."""
 FAR_OUT = 3.0
@@ -64,28 +66,30 @@ def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple
 
 
 def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
-    """Mean with its pointwise 95 % interval over thin lines of the runs; under `MIN_RUNS` the runs alone, with points."""
+    """Mean with its pointwise 95 % interval over thin lines of the runs; too few runs are drawn alone, with points."""
     shown = []
-    for name, look, curves in series:
+    for _, look, curves in series:
         grid = _grid(curves)
         aligned = align(curves, grid)  # (R, G)
         shown.append(aligned)
         few = len(curves) < MIN_RUNS
-        marks = {"marker": look.marker, "markersize": 4, "markevery": max(1, len(grid) // MARKS)} if few else {}
+        marks: dict[str, Any] = (
+            {"marker": look.marker, "markersize": 4, "markevery": max(1, len(grid) // MARKS)} if few else {}
+        )
         for run in aligned:
-            axes.plot(
-                grid, run, color=look.colour, ls=look.line, lw=1.3 if few else 0.6, alpha=0.9 if few else 0.35, **marks
-            )
-        if not few:
-            middle = mean_band(aligned, grid)
-            axes.fill_between(grid, middle.low, middle.high, color=look.colour, alpha=0.2, lw=0)
-            axes.plot(grid, middle.value, color=look.colour, ls=look.line, label=name)
+            thin: dict[str, Any] = {"ls": look.line, "lw": 1.3, "alpha": 0.9} if few else {"lw": 0.6, "alpha": 0.4}
+            axes.plot(grid, run, color=look.colour, **thin, **marks)
+        _, mean, low, high = mean_band(aligned, grid)
+        if low is not None and high is not None:
+            axes.fill_between(grid, low, high, color=look.colour, alpha=0.2, lw=0)
+            axes.plot(grid, mean, color=look.colour, ls=look.line)
     _cut(axes, np.concatenate([values.ravel() for values in shown]))
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_formatter(steps_label)
     axes.locator_params(axis="x", nbins=5)
     axes.locator_params(axis="y", nbins=6)
-    axes.margins(x=0.01)
+    axes.set_xlim(0, 1.01 * max(curve.steps[-1] for each in series for curve in each.curves))
+    axes.grid(axis="x", visible=False)
 
 
 def _grid(curves: Sequence[Curve]) -> Array:
@@ -99,15 +103,17 @@ def _grid(curves: Sequence[Curve]) -> Array:
 def _cut(axes: Axes, values: Array) -> None:
     """Limits of y that rare extremes do not flatten; what is outside is named."""
     low, high = float(values.min()), float(values.max())
-    inner = np.quantile(values, (0.03, 0.97))
-    room = FAR_OUT * float(inner[1] - inner[0])
-    bottom, top = (inner[0] - room / 6, inner[1] + room / 6) if room else (low, high)
-    bottom, top = (low if low >= inner[0] - room else bottom), (high if high <= inner[1] + room else top)
+    inner_low, inner_high = (float(quantile) for quantile in np.quantile(values, (0.03, 0.97)))
+    room = inner_high - inner_low
+    bottom = inner_low - room / 6 if room and low < inner_low - FAR_OUT * room else low
+    top = inner_high + room / 6 if room and high > inner_high + FAR_OUT * room else high
     pad = 0.05 * (top - bottom) or max(0.05 * abs(top), 0.05)
     axes.set_ylim(bottom - pad, top + pad)
-    notes = [f"down to {figure_number(low)}"] * (low < bottom) + [f"up to {figure_number(high)}"] * (high > top)
-    if notes:
-        axes.text(0.98, 0.03, "not shown: " + ", ".join(notes), size=9, color=FAINT, ha="right", transform=axes.transAxes)
+    outside = [f"down to {figure_number(low)}"] if low < bottom else []
+    outside += [f"up to {figure_number(high)}"] if high > top else []
+    if outside:
+        text = "not shown: " + ", ".join(outside)
+        axes.text(0.99, 0.03, text, size=9, color=FAINT, ha="right", transform=axes.transAxes)
 
 
 def draw_scores(axes: Axes, scores: Sequence[Scores]) -> None:
@@ -137,9 +143,11 @@ def draw_profile(axes: Axes, profiles: Sequence[tuple[Style, Band]], label: str)
 
 
 def legend(figure: Figure, series: Sequence[tuple[str, Style]]) -> None:
-    """Names and line styles above the panels."""
+    """Names and line styles above the panels, in as many columns as there is room for."""
     from matplotlib.lines import Line2D
 
     lines: list[Any] = [Line2D([], [], color=look.colour, ls=look.line) for _, look in series]
-    names = [name for name, _ in series]
-    figure.legend(lines, names, loc="outside upper left", ncols=min(len(names), 3), handlelength=3.2)
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026" for name, _ in series]
+    room = 72 * figure.get_figwidth() / (60 + 7 * max(map(len, names)))  # points of a line and its name
+    columns = max(1, min(len(names), int(room)))
+    figure.legend(lines, names, loc="outside upper left", ncols=columns, handlelength=3.2)

@@ -25,9 +25,9 @@ def table_section(methods: Sequence[Method]) -> Section:
 
 def middle(runs: Sequence[RunRecord]) -> RunRecord:
     """The run of the median last return; of two, the lower."""
-    scores = {run.folder: last(run, "eval/return") for run in runs}
-    ordered = sorted(runs, key=lambda run: -math.inf if scores[run.folder] is None else scores[run.folder])
-    return ordered[(len(ordered) - 1) // 2]
+    scores = [last(run, "eval/return") for run in runs]
+    ordered = sorted(range(len(runs)), key=lambda at: -math.inf if (score := scores[at]) is None else score)
+    return runs[ordered[(len(ordered) - 1) // 2]]
 
 
 def _pictures(method: Method, env: str) -> list[Block]:

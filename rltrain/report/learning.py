@@ -10,8 +10,8 @@ from rltrain.report.methods import Method, environments, metrics
 from rltrain.report.svg import inline
 from rltrain.statistics.intervals import MIN_RUNS
 
-WIDTH, HEIGHT = 380, 245
-"""Points of a panel; a phone shows it at about this size."""
+LARGE, SMALL = (360, 235), (320, 205)
+"""Width and height of a panel in points; a phone shows it at about this size."""
 CURVES = ("eval/return", "rollout/return")
 TITLES = {
     "eval/return": "Return of the greedy policy",
@@ -45,7 +45,8 @@ def series(methods: Sequence[Method], env: str, metric: str) -> list[Series]:
 
 def curve_section(methods: Sequence[Method]) -> Section:
     """Returns over environment steps."""
-    blocks = list(_plots(methods, [name for name in CURVES if name in metrics(methods)], "curve"))
+    logged = metrics(methods)
+    blocks = list(_plots(methods, [name for name in CURVES if name in logged], "curve", LARGE))
     return Section("curves", "Learning curves", blocks)
 
 
@@ -54,32 +55,31 @@ def exploration_section(methods: Sequence[Method]) -> Section:
     logged = [name for name in metrics(methods) if _explores(name)]
     order = [name for name in TITLES if name in logged]
     names = [*order, *(name for name in logged if name not in order)]
-    return Section("exploration", "Exploration", list(_plots(methods, names, "exploration")))
+    return Section("exploration", "Exploration", list(_plots(methods, names, "exploration", SMALL)))
 
 
 def _explores(name: str) -> bool:
     return (name.startswith("exploration/") or name == "train/entropy") and name not in LEFT_OUT
 
 
-def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str) -> Iterator[Plots]:
+def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str, size: tuple[int, int]) -> Iterator[Plots]:
     """A block for each environment."""
     envs = environments(methods)
     for at, env in enumerate(envs):
         found = [(name, series(methods, env, name)) for name in names]
         plots = [
-            _plot(name, lines, f"{prefix}-{at}-{index}", env if len(envs) > 1 else "")
+            _plot(f"{prefix}-{at}-{index}", f"{title(name)}, {env}" if len(envs) > 1 else title(name), lines, size)
             for index, (name, lines) in enumerate(found)
             if lines
         ]
         if plots:
             legend = [(method.name, method.look) for method in methods if env in method.envs]
-            yield Plots(plots, legend, reading(methods, env))
+            yield Plots(plots, legend, "" if size == SMALL else reading(methods, env), small=size == SMALL)
 
 
-def _plot(metric: str, lines: Sequence[Series], name: str, env: str) -> Plot:
-    heading = f"{title(metric)}, {env}" if env else title(metric)
+def _plot(name: str, heading: str, lines: Sequence[Series], size: tuple[int, int]) -> Plot:
     with drawing():
-        figure, (axes,) = sheet(WIDTH, HEIGHT)
+        figure, (axes,) = sheet(*size)
         draw_curves(axes, lines)
         return Plot(heading, inline(figure, name=name, label=_label(heading, lines)))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
-from rltrain.records import Curve, RunRecord
-from rltrain.report.style import Style
+from rltrain.records import Curve, RunRecord, find_runs
+from rltrain.report.style import Style, style
+
+_TIME = re.compile(r"\d{8}-\d{6}(-.*)?")
+"""The folders that rltrain names by the time."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,17 @@ def last(run: RunRecord, metric: str) -> float | None:
     """The last entry of a metric."""
     curve = run.curve(metric)
     return float(curve.values[-1]) if len(curve.values) else None
+
+
+def find_methods(paths: Sequence[Path]) -> list[Method]:
+    """A method for each path: a run, a group, or a folder with runs. Raises NoRun."""
+    found = [(path, find_runs(path)) for path in paths]
+    names = [_name(path) for path in paths]
+    unique = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+    return [Method(name, runs, style(at)) for at, (name, (_, runs)) in enumerate(zip(unique, found, strict=True))]
+
+
+def _name(path: Path) -> str:
+    """The folder's name; that of the configuration where the folder is named by the time."""
+    whole = path.resolve()
+    return whole.parent.name if _TIME.fullmatch(whole.name) else whole.name

@@ -117,7 +117,16 @@ def _runs(methods: Sequence[Method]) -> Table:
     """A row for each run."""
     extra = "eval/percent_of_optimal"
     tables = any(last(run, extra) is not None for method in methods for run in method.runs)
-    head = ["run", "seed", "status", "steps", "time", "last return", "best return", *(["% of optimum"] if tables else [])]
+    head = [
+        "run",
+        "seed",
+        "status",
+        "steps",
+        "time",
+        "last return",
+        "best return",
+        *(["% of optimum"] if tables else []),
+    ]
     rows = []
     for method in methods:
         for run in method.runs:

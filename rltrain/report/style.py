@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 RC: dict[str, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 11,
     "text.color": INK, "axes.labelcolor": FAINT, "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT,
-    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.linewidth": 0.8,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.linewidth": 0.8, "axes.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 2.0, "legend.frameon": False,
     "svg.fonttype": "none", "svg.hashsalt": "rltrain", "path.simplify": True, "savefig.dpi": 160,
@@ -26,7 +26,7 @@ RC: dict[str, Any] = {
 class Style(NamedTuple):
     """The look of one method, the same in every figure."""
 
-    index: int
+    number: int
     colour: str
     dashes: tuple[float, ...]
     marker: str

@@ -1,4 +1,4 @@
-"""A figure of matplotlib as an SVG that lives inside a page: follows its colours and fonts, and shares no name with others."""
+"""A figure of matplotlib as an SVG inside a page: with its colours and fonts, and without names that clash."""
 
 from __future__ import annotations
 

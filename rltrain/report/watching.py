@@ -17,7 +17,7 @@ def episode_section(methods: Sequence[Method], *, videos: bool) -> Section:
         for env in method.envs:
             shown = show(method.on(env), videos=videos)
             if shown.episodes:
-                blocks.append(Watch(f"{method.name} on {env}", shown.episodes, _note(shown.returns)))
+                blocks.append(Watch(f"{method.name} on {env}", shown.episodes, _note(shown.returns.tolist())))
             if shown.notes:
                 blocks.append(Text([f"{method.name} on {env}: {note}" for note in shown.notes], "warning"))
     return Section("episodes", "Episodes", blocks)

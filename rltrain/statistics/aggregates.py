@@ -16,7 +16,7 @@ from rltrain.core import Array
 
 def mean(*tasks: Array) -> Array:
     """Mean over tasks of the mean over runs, so that every task weighs the same. (...)"""
-    return np.mean([np.mean(task, axis=-1) for task in tasks], axis=0)
+    return np.asarray(np.mean([np.mean(task, axis=-1) for task in tasks], axis=0))
 
 
 def median(*tasks: Array) -> Array:

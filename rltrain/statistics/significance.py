@@ -117,7 +117,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _wins(x: Array, y: Array) -> Array:
     """(Rx, Ry): 1 where a run of x is above a run of y, a half where they are equal."""
-    return (x[:, None] > y) + 0.5 * (x[:, None] == y)
+    return np.asarray((x[:, None] > y) + 0.5 * (x[:, None] == y))
 
 
 def probability_of_improvement(x: Tasks, y: Tasks) -> float:

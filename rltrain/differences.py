@@ -1,0 +1,58 @@
+"""In what settings, versions and machines differ, by dotted name. Plain data goes in: what a `RunRecord` has read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+
+class Absent(Enum):
+    """Stands where one has no such setting; null would be a value."""
+
+    ABSENT = "-"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value, such as `agent.gamma` or `bonuses[0].scale`; a list of plain values is one value."""
+    return dict(_leaves(settings, ""))
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        for index, part in enumerate(value):
+            yield from _leaves(part, f"{name}[{index}]")
+    else:
+        yield name, value
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Name -> the value in each of `settings`, for all names in which they do not agree.
+
+    `settings` are nested, or flat as `shared` returns them. ABSENT stands where one has no such name. A block that is
+    null or empty in one is told by the names within it.
+    """
+    flat = [flatten(each) for each in settings]
+    names = dict.fromkeys(name for each in flat for name in each)  # in the order of the first
+    blocks = {name[:end] for name in names for end in range(len(name)) if name[end] in ".["}
+    rows = {name: [each.get(name, ABSENT) for each in flat] for name in names if name not in blocks}
+    return {name: row for name, row in rows.items() if any(not _same(value, row[0]) for value in row)}
+
+
+def shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Dotted name -> value, of what all of `settings` have in common; for a group, everything but its seeds."""
+    first, *others = [flatten(each) for each in settings]
+    return {
+        name: value for name, value in first.items() if all(_same(each.get(name, ABSENT), value) for each in others)
+    }
+
+
+def _same(a: Any, b: Any) -> bool:
+    """1 is 1.0, but neither is true."""
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)

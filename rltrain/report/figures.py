@@ -78,11 +78,11 @@ def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
         )
         for run in aligned:
             thin: dict[str, Any] = {"ls": look.line, "lw": 1.3, "alpha": 0.9} if few else {"lw": 0.6, "alpha": 0.4}
-            axes.plot(grid, run, color=look.colour, **thin, **marks)
+            axes.plot(grid, run, color=look.colour, zorder=2, **thin, **marks)
         _, mean, low, high = mean_band(aligned, grid)
         if low is not None and high is not None:
-            axes.fill_between(grid, low, high, color=look.colour, alpha=0.2, lw=0)
-            axes.plot(grid, mean, color=look.colour, ls=look.line)
+            axes.fill_between(grid, low, high, color=look.colour, alpha=0.2, lw=0, zorder=1)
+            axes.plot(grid, mean, color=look.colour, ls=look.line, zorder=3)
     _cut(axes, np.concatenate([values.ravel() for values in shown]))
     axes.set_xlabel("environment steps")
     axes.xaxis.set_major_formatter(steps_label)

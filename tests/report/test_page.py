@@ -1,0 +1,170 @@
+"""The page: whole, well formed, safe with hostile names, and true to the runs it is made from."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reading import Page
+
+from rltrain.cli.main import main
+from rltrain.records import find_runs
+from rltrain.report.episodes import EPISODES, chosen
+from rltrain.report.methods import find_methods
+from rltrain.report.page import gather, render
+from rltrain.report.setup import duration
+from rltrain.saved import SavedPolicy
+
+REFERENCES = ("src", "href", "poster", "srcset", "action", "data")
+
+
+@pytest.fixture(scope="session")
+def html(groups):
+    return render(gather(find_methods(groups), videos=False, announce=lambda text: None))
+
+
+@pytest.fixture(scope="session")
+def page(html):
+    return Page(html)
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(html, page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form")
+        for name in REFERENCES:
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, name)
+        assert not any(name.startswith("on") for name in attributes)
+    assert "url(" not in re.sub(r"url\(#", "", html)
+    assert "@import" not in html
+    policy = next(meta["content"] for meta in page.all("meta") if "content-security-policy" in str(meta).lower())
+    assert "default-src 'none'" in policy
+
+
+def test_names_of_runs_are_text_and_never_tags(html, page):
+    assert "<b>sarsa & co" in page.text
+    assert "<b>sarsa" not in html
+    assert "b" not in {tag for tag, _ in page.tags}
+
+
+def test_every_name_is_there_once_and_every_reference_has_its_target(html, page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [str(each["href"])[1:] for each in page.all("a")]
+    used = [*links, *re.findall(r"url\(#([^)]+)\)", html), *(str(each.get("aria-labelledby")) for each in page.all("section"))]
+    assert links
+    assert set(used) <= set(ids)
+
+
+def test_the_page_can_be_heard(page):
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    assert all(image.get("alt") for image in page.all("img"))
+    assert all(picture.get("aria-label") or picture.get("aria-hidden") for picture in page.all("svg") if "class" not in picture)
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    assert all(cell["tag"] == "th" for rows in page.tables.values() for cell in [*rows[0], *(row[0] for row in rows)])
+    assert page.tags[0][0] == "html"
+    assert page.tags[0][1]["lang"] == "en"
+
+
+def test_few_seeds_are_said_to_be_too_few(page):
+    assert "Fewer than 5 seeds (<b>sarsa & co: 3) are too few for an interval" in page.text
+    assert "its 95 % t interval" in page.text
+
+
+def test_the_table_of_runs_shows_what_the_runs_logged(groups, page):
+    head, *rows = page.tables["table-runs"]
+    runs = [run for group in groups for run in find_runs(group)]
+    assert len(rows) == len(runs) == 8
+    at = [cell["text"] for cell in head].index
+    for row, run in zip(rows, runs, strict=True):
+        returns = run.curve("eval/return").values
+        assert float(row[at("last return")]["data-value"]) == returns[-1]
+        assert float(row[at("best return")]["data-value"]) == returns.max()
+        assert float(row[at("% of optimum")]["data-value"]) == run.curve("eval/percent_of_optimal").values[-1]
+        assert row[at("status")]["text"] == "finished"
+        assert int(row[at("seed")]["text"]) == run.seed
+
+
+def test_settings_that_differ_are_those_of_the_methods_and_not_the_seeds(page):
+    names = {row[0]["text"]: [cell["text"] for cell in row[1:]] for row in page.tables["table-differences"][1:]}
+    assert names["agent.name"] == ["q_learning", "sarsa"]
+    assert "seed" not in names
+    assert "agent.gamma" not in names
+
+
+def test_what_explored_is_shown(page):
+    for heading in ("Epsilon", "Share of exploratory choices", "Entropy of the actions taken", "Distinct states visited"):
+        assert heading in page.text
+
+
+def test_ranks_go_to_the_earliest_episode_of_each_return():
+    # sorted: 1 2 5 9 9; the median is 5, and the first 9 stands at index 1
+    assert chosen(np.array([2.0, 9, 5, 9, 1])) == {1: "Best", 2: "Median", 4: "Worst"}
+    assert chosen(np.array([3.0, 3, 1])) == {0: "Best and median", 2: "Worst"}
+    assert chosen(np.array([4.0, 4])) == {0: "Best, median and worst"}
+
+
+def test_episodes_are_those_of_a_fresh_evaluation(groups, page):
+    returns = []
+    for run in find_runs(groups[0]):
+        with SavedPolicy.open(run.folder) as policy:
+            from rltrain.seeding import Stream, env_seeds
+
+            seeds = env_seeds(0, Stream.REPORT_EVAL, EPISODES)
+            returns += policy.evaluator.episodes(seeds, policy.wrappers).returns.tolist()
+    assert f"Of {len(returns)} fresh greedy episodes on fixed seeds (5 runs, 20 each)" in page.text
+    assert f"from {min(returns):.2f} to {max(returns):.2f}" in page.text
+    assert "does not repeat itself" not in page.text
+
+
+def test_durations_are_written_for_people():
+    assert [duration(x) for x in (None, 4.23, 200, 3_720)] == ["\u2013", "4.2 s", "3 min 20 s", "1 h 02 min"]
+
+
+def call(monkeypatch, *arguments, code=0):
+    monkeypatch.setattr(sys, "argv", ["rltrain", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code or 0) == code
+
+
+@pytest.mark.parametrize(
+    ("path", "out", "code", "told"),
+    [
+        ("missing", "page.html", 66, "no such run"),
+        ("", "none/page.html", 73, "there is no folder"),
+        ("", "", 2, "must end in .html"),
+        ("", "folder.html", 73, "it is a folder"),
+    ],
+)
+def test_report_refuses_before_it_works(groups, tmp_path, monkeypatch, capsys, path, out, code, told):
+    (tmp_path / "folder.html").mkdir()
+    monkeypatch.setattr("rltrain.report.page.gather", None)
+    call(monkeypatch, "report", groups[0] / path, "--out", tmp_path / out, code=code)
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_a_page_with_videos_is_written_whole(groups, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "page.html"
+    call(monkeypatch, "report", groups[0] / "seed-0", "--out", out)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    videos = Page(out.read_text()).all("video")
+    assert videos
+    assert all(str(each["src"]).startswith("data:video/mp4;base64,") for each in videos)
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_runs_without_an_end_or_a_checkpoint_still_make_a_page(logged):
+    methods = find_methods([logged("bare", 0, rollout__return=[1.0, 2.0, 3.0])])
+    page = Page(render(gather(methods, videos=False, announce=lambda text: None)))
+    assert "interrupted" in page.text
+    assert re.search(r"seed 0 could not be evaluated: .*no checkpoint", page.text)
+
+
+def test_what_the_page_needs_is_in_the_package():
+    folder = Path(sys.modules["rltrain.report.page"].__file__).parent
+    assert {"template.html", "page.css"} <= {path.name for path in folder.iterdir()}

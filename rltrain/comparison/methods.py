@@ -91,7 +91,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     if len(set(whole)) < len(whole):
         twice = next(path for path, parts in zip(paths, whole, strict=True) if whole.count(parts) > 1)
         raise ConfigError(f"{twice}: named twice, and cannot be compared with itself")
-    common = len(os.path.commonprefix(whole))
+    common = len(Path(os.path.commonpath([os.path.join(*parts) for parts in whole])).parts)
     rest = [parts[common:] or parts[-1:] for parts in whole] if len(whole) > 1 else [whole[0][-1:]]
     for length in range(1, max(map(len, rest)) + 1):
         names = ["/".join(parts[:length]) for parts in rest]

@@ -112,10 +112,8 @@ def _verdict(
     if not np.ptp(np.concatenate([*question.x, *question.y])):
         return f"{a} and {b} are the same: every run scores {question.x[0][0]:.5g}."
     if question.fewest < MIN_RUNS:
-        lead = (
-            f"So far the mean of {first} is {abs(gap):.4g} above that of {second}" if gap else "So far means are equal"
-        )
-        return f"{question.seeds} are too few for a verdict on {a} and {b}, which takes {MIN_RUNS}. {lead}."
+        lead = f"the mean of {first} is {abs(gap):.4g} above that of {second}" if gap else "the means are equal"
+        return f"{question.seeds} are too few for a verdict on {a} and {b}, which takes {MIN_RUNS}. So far {lead}."
     told = f"P = {chance.value:.2f} [{chance.low:.2f}, {chance.high:.2f}], p = {_p(question.p)}"
     if winner is not None:
         verb = "is better than" if question.metric.endswith(RISING) else f"has a higher {question.metric} than"
@@ -125,7 +123,8 @@ def _verdict(
             f"{first} has the higher mean (p = {_p(question.p)}), but a run of it is not more often the better one "
             f"(P = {chance.value:.2f}): a few runs decide the mean, so neither can be called better."
         )
-    return f"No difference between {a} and {b} can be shown ({first} above {second}: {told}){_power(question, gap, missed, more)}."
+    told = f"{first} above {second}: {told}"
+    return f"No difference between {a} and {b} can be shown ({told}){_power(question, gap, missed, more)}."
 
 
 def _power(question: _Question, gap: float, missed: float | None, more: int | None) -> str:
@@ -155,7 +154,7 @@ def _percent(share: float) -> str:
 
 
 def overall(pairs: Sequence[Pair], leader: str) -> str:
-    """The verdict on all methods: the pair's where there are two, else what the one with the highest mean stands for."""
+    """The verdict on all methods: the pair's where there are two, else what the highest mean stands for."""
     if len(pairs) == 1:
         return pairs[0].verdict
     own = [pair for pair in pairs if leader in (pair.a, pair.b)]

@@ -14,6 +14,8 @@ def report(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="File to write, .html.")] = Path("report.html"),
     videos: Annotated[bool, typer.Option(help="Videos of episodes; without them six moments of each.")] = True,
+    metric: Annotated[str, typer.Option(help="Metric whose last entry is a run's score.")] = "eval/return",
+    threshold: Annotated[float | None, typer.Option(help="Count the steps to this value, as compare does.")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Write one page: settings, learning curves, results, comparison, exploration, episodes, tables. Opens offline."""
@@ -29,6 +31,9 @@ def report(
 
     methods = find_methods(runs)
     use_plugins(plugin)
-    page = render(gather(methods, videos=videos, announce=lambda text: typer.echo(text, err=True))).encode()
+    made = gather(
+        methods, metric=metric, threshold=threshold, videos=videos, announce=lambda text: typer.echo(text, err=True)
+    )
+    page = render(made).encode()
     write_atomic(out, page)
     typer.echo(f"wrote {out}: {len(page) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rltrain.report.episodes import Episode
 from rltrain.report.style import DASHES, Style, figure_number
@@ -27,6 +27,11 @@ class Cell:
         if self.low is None or self.high is None:
             return ""
         return f"[{figure_number(self.low)}, {figure_number(self.high)}]"
+
+
+def setting(value: Any) -> str:
+    """A setting as YAML says it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def number(value: float | None, missing: str = "\u2013") -> Cell:

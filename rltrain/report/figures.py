@@ -116,20 +116,25 @@ def _cut(axes: Axes, values: Array) -> None:
         axes.text(0.99, 0.03, text, size=9, color=FAINT, ha="right", transform=axes.transAxes)
 
 
-def draw_scores(axes: Axes, scores: Sequence[Scores]) -> None:
+def draw_scores(axes: Axes, scores: Sequence[Scores], label: str) -> None:
     """A row for each method: its runs as points; below them the mean with its interval where there are enough."""
     for row, (_, look, values, estimate) in enumerate(scores):
         spread = row - 0.12 - 0.16 * (np.arange(len(values)) % 3 - 1)
-        axes.plot(values, spread, look.marker, color=look.colour, ms=5, alpha=0.55, mew=0)
+        axes.plot(values, spread, ls="", marker=look.marker, color=look.colour, ms=5.5, alpha=0.6, mew=0)
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [row + 0.3] * 2, color=look.colour, lw=2.2, solid_capstyle="round")
-            axes.plot(estimate.value, row + 0.3, "D", color=look.colour, ms=7)
+            axes.plot(estimate.value, row + 0.3, ls="", marker="D", color=look.colour, ms=7)
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_yticks(range(len(scores)), [each.name for each in scores])
+    axes.set_yticks(range(len(scores)), [_short(each.name, 14) for each in scores])
+    axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=6)
+
+
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
 
 
 def draw_profile(axes: Axes, profiles: Sequence[tuple[Style, Band]], label: str) -> None:
@@ -147,7 +152,7 @@ def legend(figure: Figure, series: Sequence[tuple[str, Style]]) -> None:
     from matplotlib.lines import Line2D
 
     lines: list[Any] = [Line2D([], [], color=look.colour, ls=look.line) for _, look in series]
-    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026" for name, _ in series]
+    names = [_short(name, LONGEST) for name, _ in series]
     room = 72 * figure.get_figwidth() / (60 + 7 * max(map(len, names)))  # points of a line and its name
     columns = max(1, min(len(names), int(room)))
     figure.legend(lines, names, loc="outside upper left", ncols=columns, handlelength=3.2)

@@ -19,7 +19,7 @@ from rltrain.saved import SavedPolicy
 
 def table_section(methods: Sequence[Method]) -> Section:
     """Values, greedy actions and visits of the run of each method that is in the middle."""
-    blocks = [block for method in methods for env in method.envs for block in _pictures(method, env)]
+    blocks = [block for method in methods for task in method.tasks for block in _pictures(method, task)]
     return Section("tables", "Learnt tables", blocks)
 
 
@@ -30,8 +30,8 @@ def middle(runs: Sequence[RunRecord]) -> RunRecord:
     return runs[ordered[(len(ordered) - 1) // 2]]
 
 
-def _pictures(method: Method, env: str) -> list[Block]:
-    run = middle(method.on(env))
+def _pictures(method: Method, task: str) -> list[Block]:
+    run = middle(method.on(task))
     try:
         with SavedPolicy.open(run.folder) as policy, tempfile.TemporaryDirectory() as folder:
             made = make_env(policy.config.env)
@@ -40,9 +40,9 @@ def _pictures(method: Method, env: str) -> list[Block]:
             if table is None:
                 return []
             path = Path(folder) / "table.png"
-            draw_table(path, table, title=f"{run.agent} on {env}, seed {run.seed}, step {policy.step:,}")
-            heading = f"{method.name}: seed {run.seed}, the median run of {len(method.on(env))}"
-            alt = f"Values, greedy actions and visits that {method.name} learnt on {env} with seed {run.seed}"
+            draw_table(path, table, title=f"{run.agent} on {task}, seed {run.seed}, step {policy.step:,}")
+            heading = f"{method.name}: seed {run.seed}, the median run of {len(method.on(task))}"
+            alt = f"Values, greedy actions and visits that {method.name} learnt on {task} with seed {run.seed}"
             return [Picture(heading, png_uri(path), alt)]
     except RltrainError as error:
         return [Text([f"{method.name}: no table can be shown: {error}"], "warning")]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rltrain.report.blocks import Plot, Plots, Section
 from rltrain.report.figures import POINTS, Series, draw_curves, drawing, sheet
-from rltrain.report.methods import Method, environments, metrics
+from rltrain.report.methods import Method, all_tasks, metrics
 from rltrain.report.svg import inline
 from rltrain.statistics.intervals import MIN_RUNS
 
@@ -37,9 +37,9 @@ def title(metric: str) -> str:
     return TITLES.get(metric, metric.removeprefix("exploration/").replace("_", " ").capitalize())
 
 
-def series(methods: Sequence[Method], env: str, metric: str) -> list[Series]:
+def series(methods: Sequence[Method], task: str, metric: str) -> list[Series]:
     """One metric in one environment, of the methods that logged it."""
-    found = ((method, method.curves(env, metric)) for method in methods)
+    found = ((method, method.curves(task, metric)) for method in methods)
     return [Series(method.name, method.look, curves) for method, curves in found if curves]
 
 
@@ -64,17 +64,17 @@ def _explores(name: str) -> bool:
 
 def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str, size: tuple[int, int]) -> Iterator[Plots]:
     """A block for each environment."""
-    envs = environments(methods)
-    for at, env in enumerate(envs):
-        found = [(name, series(methods, env, name)) for name in names]
+    tasks = all_tasks(methods)
+    for at, task in enumerate(tasks):
+        found = [(name, series(methods, task, name)) for name in names]
         plots = [
-            _plot(f"{prefix}-{at}-{index}", f"{title(name)}, {env}" if len(envs) > 1 else title(name), lines, size)
+            _plot(f"{prefix}-{at}-{index}", f"{title(name)}, {task}" if len(tasks) > 1 else title(name), lines, size)
             for index, (name, lines) in enumerate(found)
             if lines
         ]
         if plots:
-            legend = [(method.name, method.look) for method in methods if env in method.envs]
-            yield Plots(plots, legend, "" if size == SMALL else reading(methods, env), small=size == SMALL)
+            legend = [(method.name, method.look) for method in methods if task in method.tasks]
+            yield Plots(plots, legend, "" if size == SMALL else reading(methods, task), small=size == SMALL)
 
 
 def _plot(name: str, heading: str, lines: Sequence[Series], size: tuple[int, int]) -> Plot:
@@ -90,9 +90,9 @@ def _label(heading: str, lines: Sequence[Series]) -> str:
     return f"{heading}, over environment steps: {'; '.join(ends)}."
 
 
-def reading(methods: Sequence[Method], env: str) -> str:
+def reading(methods: Sequence[Method], task: str) -> str:
     """How the curves are to be read, with what numbers of runs."""
-    counts = {method.name: len(method.on(env)) for method in methods if env in method.envs}
+    counts = {method.name: len(method.on(task)) for method in methods if task in method.tasks}
     few = [name for name, count in counts.items() if count < MIN_RUNS]
     parts = []
     if len(few) < len(counts):
@@ -103,6 +103,6 @@ def reading(methods: Sequence[Method], env: str) -> str:
     if few:
         told = ", ".join(f"{name}: {counts[name]}" for name in few)
         parts.append(f"Fewer than {MIN_RUNS} seeds ({told}) are too few for an interval: each seed is drawn by itself.")
-    if any(len(c.steps) > POINTS for method in methods for name in CURVES for c in method.curves(env, name)):
+    if any(len(c.steps) > POINTS for method in methods for name in CURVES for c in method.curves(task, name)):
         parts.append(f"Curves with more than {POINTS} entries are drawn at {POINTS} evenly spread steps.")
     return " ".join(parts)

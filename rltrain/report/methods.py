@@ -1,4 +1,4 @@
-"""What a report is about: methods, each with the runs that tell of it."""
+"""What a report is about: methods, each with the runs that tell of it and a look of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rltrain.records import Curve, RunRecord, find_runs
+from rltrain.comparison.methods import open_methods, task_of
+from rltrain.records import Curve, RunRecord
 from rltrain.report.style import Style, style
 
 _TIME = re.compile(r"\d{8}-\d{6}(-.*)?")
@@ -24,23 +25,34 @@ class Method:
     look: Style
 
     @cached_property
-    def envs(self) -> list[str]:
-        """Its environments, in the order of the runs."""
-        return list(dict.fromkeys(run.env for run in self.runs))
+    def tasks(self) -> dict[str, list[RunRecord]]:
+        """Environment with its arguments -> runs in it."""
+        found: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            found.setdefault(task_of(run), []).append(run)
+        return found
 
-    def on(self, env: str) -> list[RunRecord]:
-        """Its runs in one environment."""
-        return [run for run in self.runs if run.env == env]
+    def on(self, task: str) -> list[RunRecord]:
+        """Its runs of one task."""
+        return self.tasks.get(task, [])
 
-    def curves(self, env: str, metric: str) -> list[Curve]:
+    def curves(self, task: str, metric: str) -> list[Curve]:
         """The curves of a metric, of the runs that logged it."""
-        found = (run.curve(metric) for run in self.on(env))
+        found = (run.curve(metric) for run in self.on(task))
         return [curve for curve in found if len(curve.steps)]
 
 
-def environments(methods: Sequence[Method]) -> list[str]:
-    """All environments."""
-    return list(dict.fromkeys(env for method in methods for env in method.envs))
+def find_methods(paths: Sequence[Path]) -> list[Method]:
+    """A method for each path, named as `rltrain compare` names it. Raises NoRun, ConfigError."""
+    named = open_methods(paths)
+    if len(named) == 1 and _TIME.fullmatch(only := next(iter(named))):
+        named = {paths[0].resolve().parent.name: named[only]}
+    return [Method(name, runs, style(number)) for number, (name, runs) in enumerate(named.items())]
+
+
+def all_tasks(methods: Sequence[Method]) -> list[str]:
+    """Every task of any method."""
+    return list(dict.fromkeys(task for method in methods for task in method.tasks))
 
 
 def metrics(methods: Sequence[Method]) -> list[str]:
@@ -54,17 +66,3 @@ def last(run: RunRecord, metric: str) -> float | None:
     """The last entry of a metric."""
     curve = run.curve(metric)
     return float(curve.values[-1]) if len(curve.values) else None
-
-
-def find_methods(paths: Sequence[Path]) -> list[Method]:
-    """A method for each path: a run, a group, or a folder with runs. Raises NoRun."""
-    found = [(path, find_runs(path)) for path in paths]
-    names = [_name(path) for path in paths]
-    unique = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
-    return [Method(name, runs, style(at)) for at, (name, (_, runs)) in enumerate(zip(unique, found, strict=True))]
-
-
-def _name(path: Path) -> str:
-    """The folder's name; that of the configuration where the folder is named by the time."""
-    whole = path.resolve()
-    return whole.parent.name if _TIME.fullmatch(whole.name) else whole.name

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from rltrain.comparison.methods import METRIC
 from rltrain.report.blocks import Section, dash_array
 from rltrain.report.heatmaps import table_section
 from rltrain.report.learning import curve_section, exploration_section
-from rltrain.report.methods import Method, environments
-from rltrain.report.setup import difference_section, setup_section
+from rltrain.report.methods import Method, all_tasks
+from rltrain.report.outcome import compared, difference_section, outcome_section
+from rltrain.report.setup import setup_section
 from rltrain.report.style import COLOURS, figure_number
 from rltrain.report.watching import episode_section
 
@@ -28,19 +30,24 @@ class Report:
     version: str
 
 
-def gather(methods: Sequence[Method], *, videos: bool, announce: Callable[[str], None]) -> Report:
-    """Read, compute and draw everything. `announce` is told of what takes long."""
-    made: list[Section] = [
-        curve_section(methods),
-        exploration_section(methods),
-    ]
+def gather(
+    methods: Sequence[Method],
+    *,
+    metric: str = METRIC,
+    threshold: float | None = None,
+    videos: bool,
+    announce: Callable[[str], None],
+) -> Report:
+    """Read, compute and draw everything. `metric` and `threshold` are `compare`'s; `announce` is told what takes long."""
+    found = compared(methods, metric, threshold)
+    made = [outcome_section(methods, found), curve_section(methods), exploration_section(methods)]
     began = time.monotonic()
     made.append(episode_section(methods, videos=videos))
     announce(f"{'videos' if videos else 'pictures'} of episodes: {time.monotonic() - began:.1f} s")
-    made += [table_section(methods), difference_section(methods), setup_section(methods)]
+    made += [table_section(methods), difference_section(found), setup_section(methods)]
     own = version("rltrain")
     return Report(
-        title=f"{_listed([method.name for method in methods])} on {_listed(environments(methods))}",
+        title=f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}",
         lead=_lead(methods),
         sections=[section for section in made if section.blocks],
         foot=f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from rltrain.core import ConfigError
 from rltrain.report.figures import Series, draw_curves, drawing, legend, sheet
 from rltrain.report.learning import CURVES, reading, series, title
-from rltrain.report.methods import Method, environments, metrics
+from rltrain.report.methods import Method, all_tasks, metrics
 from rltrain.rundir import write_atomic
 
 PANEL = (400, 280)
@@ -30,10 +30,10 @@ def plot(path: Path, methods: Sequence[Method], names: Sequence[str] = ()) -> st
     chosen = names or [name for name in CURVES if name in known][:1]
     if not chosen:
         raise ConfigError(f"nothing to plot: neither {' nor '.join(CURVES)} was logged")
-    panels = [(env, name, series(methods, env, name)) for env in environments(methods) for name in chosen]
+    panels = [(task, name, series(methods, task, name)) for task in all_tasks(methods) for name in chosen]
     with drawing():
         write_atomic(path, _draw([panel for panel in panels if panel[2]], len(chosen), methods, path.suffix[1:]))
-    return " ".join(dict.fromkeys(reading(methods, env) for env in environments(methods)))
+    return " ".join(dict.fromkeys(reading(methods, task) for task in all_tasks(methods)))
 
 
 def _draw(panels: Sequence[tuple[str, str, list[Series]]], columns: int, methods: Sequence[Method], kind: str) -> bytes:
@@ -41,9 +41,9 @@ def _draw(panels: Sequence[tuple[str, str, list[Series]]], columns: int, methods
     rows = -(-len(panels) // columns)
     width, height = (columns * PANEL[0], rows * PANEL[1]) if len(panels) > 1 else ALONE
     figure, grid = sheet(width, height + 24, rows, columns)
-    for axes, (env, name, lines) in zip(grid, panels, strict=False):
+    for axes, (task, name, lines) in zip(grid, panels, strict=False):
         draw_curves(axes, lines)
-        axes.set_title(f"{title(name)}, {env}", loc="left", size=11.5, weight="bold", pad=8)
+        axes.set_title(f"{title(name)}, {task}", loc="left", size=11.5, weight="bold", pad=8)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     legend(figure, [(f"{method.name} (n = {len(method.runs)})", method.look) for method in methods])

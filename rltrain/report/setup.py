@@ -6,46 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rltrain.differences import ABSENT, differing, shared
+from rltrain.differences import differing
 from rltrain.records import RunRecord
 from rltrain.report.blocks import Block, Cell, Listing, Section, Table, number
 from rltrain.report.methods import Method, last
-from rltrain.sittings import read_sittings
-
-PERSONAL = ("seed", "seeds", "name")
-"""Settings that tell runs of one method apart, or name them."""
 
 
 def setup_section(methods: Sequence[Method]) -> Section:
     """What ran, on what, for how long; and every setting."""
     return Section("setup", "What ran", [_methods(methods), _runs(methods), *map(_config, methods)])
-
-
-def difference_section(methods: Sequence[Method]) -> Section:
-    """The settings in which methods differ; nothing for a single one."""
-    rows = differing([_settings(method) for method in methods]) if len(methods) > 1 else {}
-    table = Table(
-        "differences",
-        "Settings that differ",
-        ["setting", *(method.name for method in methods)],
-        [[Cell(name), *(Cell(_plain(value)) for value in row)] for name, row in rows.items()],
-    )
-    return Section("differences", "What differs", [table] if rows else [])
-
-
-def _settings(method: Method) -> dict[str, Any]:
-    """What all runs of a method have in common, without what tells them apart."""
-    common = shared([run.config for run in method.runs])
-    return {name: value for name, value in common.items() if name not in PERSONAL}
-
-
-def _plain(value: Any) -> str:
-    if value is ABSENT:
-        return "\u2013"
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
-    return text
 
 
 def _methods(methods: Sequence[Method]) -> Table:
@@ -55,12 +24,12 @@ def _methods(methods: Sequence[Method]) -> Table:
         "agent": lambda run: run.agent,
         "exploration": lambda run: _named(run.config.get("exploration")),
         "bonuses": lambda run: ", ".join(str(each["name"]) for each in run.config.get("bonuses") or ()) or None,
-        "budget": lambda run: f"{run.config['train']['total_steps']:,} environment steps",
+        "budget": lambda run: f"{run.total_steps:,} environment steps",
         "parallel environments": lambda run: str(run.config["env"].get("num_envs", 1)),
         "evaluation": _evaluation,
-        "began": lambda run: _first(run, "began"),
-        "versions": lambda run: _joined(_sitting(run).get("versions")),
-        "machine": lambda run: _joined(_sitting(run).get("machine")),
+        "began": _began,
+        "versions": lambda run: _last_sitting(run, "versions"),
+        "machine": lambda run: _last_sitting(run, "machine"),
     }
     rows = [[Cell("seeds"), *(Cell(_seeds(method.runs)) for method in methods)]]
     for name, fact in facts.items():
@@ -80,19 +49,14 @@ def _evaluation(run: RunRecord) -> str:
     return f"{settings['episodes']} greedy episodes " + (f"every {every:,} steps" if every else "at the end")
 
 
-def _sitting(run: RunRecord) -> dict[str, Any]:
-    """The last sitting, which made the final policy; empty for runs that wrote none."""
-    found = read_sittings(run.folder)
-    return found[-1] if found else {}
+def _last_sitting(run: RunRecord, key: str) -> str:
+    """What the final policy came about with; nothing for runs that wrote no sitting."""
+    facts = run.sittings[-1].get(key, {}) if run.sittings else {}
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
-def _first(run: RunRecord, key: str) -> str | None:
-    found = read_sittings(run.folder)
-    return str(found[0][key]).replace("T", " ").replace("+00:00", " UTC") if found else None
-
-
-def _joined(facts: dict[str, Any] | None) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (facts or {}).items())
+def _began(run: RunRecord) -> str | None:
+    return str(run.sittings[0]["began"]).replace("T", " ").replace("+00:00", " UTC") if run.sittings else None
 
 
 def _told(texts: Iterable[str | None]) -> str:

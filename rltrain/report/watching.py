@@ -14,12 +14,12 @@ def episode_section(methods: Sequence[Method], *, videos: bool) -> Section:
     """Best, median and worst of a fresh evaluation, for each method in each environment."""
     blocks: list[Block] = []
     for method in methods:
-        for env in method.envs:
-            shown = show(method.on(env), videos=videos)
+        for task in method.tasks:
+            shown = show(method.on(task), videos=videos)
             if shown.episodes:
-                blocks.append(Watch(f"{method.name} on {env}", shown.episodes, _note(shown.returns.tolist())))
+                blocks.append(Watch(f"{method.name} on {task}", shown.episodes, _note(shown.returns.tolist())))
             if shown.notes:
-                blocks.append(Text([f"{method.name} on {env}: {note}" for note in shown.notes], "warning"))
+                blocks.append(Text([f"{method.name} on {task}: {note}" for note in shown.notes], "warning"))
     return Section("episodes", "Episodes", blocks)
 
 

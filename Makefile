@@ -3,6 +3,8 @@ PY ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PEER ?=
+# A Chromium that is installed already; else playwright fetches its own
+CHROMIUM ?=
 CONFIG ?= configs/dqn_cartpole.yaml
 # On a Linux machine without an NVIDIA card: make setup TORCH_INDEX=<the PyTorch CPU wheel index>
 TORCH_INDEX ?=
@@ -10,10 +12,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ok
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow check bench format lint types docs clean
+.PHONY: help setup train test test-slow test-browser check bench format lint types docs clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install rltrain and its tools into .venv
 
@@ -26,10 +28,15 @@ train: $(STAMP) ## train DQN on CartPole (CONFIG=... for another)
 	$(BIN)/rltrain train $(CONFIG)
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: $(STAMP) ## run the learning and endurance tests
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-browser: $(STAMP) ## open a report in Chromium (CHROMIUM=... for one that is there)
+	$(BIN)/python -m pip install --quiet 'playwright>=1.50,<2'
+	$(if $(CHROMIUM),,$(BIN)/python -m playwright install chromium)
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m browser tests/browser
 
 check: lint types ## format check, lint and types
 

@@ -23,10 +23,11 @@ class Cell:
 
     @property
     def interval(self) -> str:
-        """The interval as it is shown."""
-        if self.low is None or self.high is None:
+        """The interval as it is shown, with as many decimals as the number."""
+        if self.value is None or self.low is None or self.high is None:
             return ""
-        return f"[{figure_number(self.low)}, {figure_number(self.high)}]"
+        scale = max(abs(self.value), abs(self.low), abs(self.high))
+        return f"[{figure_number(self.low, scale)}, {figure_number(self.high, scale)}]"
 
 
 def setting(value: Any) -> str:
@@ -41,7 +42,10 @@ def number(value: float | None, missing: str = "\u2013") -> Cell:
 
 def estimate(found: Estimate | None) -> Cell:
     """A figure with its interval."""
-    return number(None) if found is None else Cell(figure_number(found.value), found.value, found.low, found.high)
+    if found is None:
+        return number(None)
+    scale = max(abs(found.low or 0), abs(found.high or 0))
+    return Cell(figure_number(found.value, scale), found.value, found.low, found.high)
 
 
 @dataclass(frozen=True)

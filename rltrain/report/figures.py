@@ -118,9 +118,11 @@ def _cut(axes: Axes, values: Array) -> None:
 
 def draw_scores(axes: Axes, scores: Sequence[Scores], label: str) -> None:
     """A row for each method: its runs as points; below them the mean with its interval where there are enough."""
+    span = float(np.ptp(np.concatenate([each.values for each in scores])))
     for row, (_, look, values, estimate) in enumerate(scores):
-        spread = row - 0.12 - 0.16 * (np.arange(len(values)) % 3 - 1)
-        axes.plot(values, spread, ls="", marker=look.marker, color=look.colour, ms=5.5, alpha=0.6, mew=0)
+        levels = _levels(np.sort(values), span)
+        heights = row + 0.1 - levels * min(0.13, 0.6 / max(levels.max(), 1))
+        axes.plot(np.sort(values), heights, ls="", marker=look.marker, color=look.colour, ms=5.5, alpha=0.6, mew=0)
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [row + 0.3] * 2, color=look.colour, lw=2.2, solid_capstyle="round")
             axes.plot(estimate.value, row + 0.3, ls="", marker="D", color=look.colour, ms=7)
@@ -131,6 +133,15 @@ def draw_scores(axes: Axes, scores: Sequence[Scores], label: str) -> None:
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=6)
+
+
+def _levels(values: Array, span: float) -> Array:
+    """How many points of sorted values (R,) lie left of each one and so close that it has to stand above them."""
+    levels = np.zeros(len(values), np.int64)
+    for at in range(1, len(values)):
+        if values[at] - values[at - 1] <= 0.02 * span:
+            levels[at] = levels[at - 1] + 1
+    return levels
 
 
 def _short(name: str, letters: int) -> str:

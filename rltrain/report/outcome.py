@@ -71,7 +71,7 @@ def difference_section(found: Comparison | str) -> Section:
 def _figures(table: Figures, looks: Looks, index: int) -> Table:
     budget = f", {table.budget:,} steps" if table.budget else ""
     head = ["method", "n", "mean", "IQM", "median", "area under the curve"]
-    note = "Each seed counts once, by its last entry. Brackets: 95 % intervals, of means by Student's t, else by bootstrap."
+    note = "Each seed counts by its last entry. Brackets: 95 % intervals, of means by Student's t, else by bootstrap."
     if table.threshold is not None:
         head.append(f"steps to {table.threshold:g}")
         note += f" {table.threshold:g} is {table.threshold_source}; steps are the median, of the seeds that reached it."
@@ -118,9 +118,8 @@ def _profile(found: Comparison, looks: Looks) -> Plot:
 def _reading(found: Comparison) -> str:
     """How the figures are to be read."""
     every = [row for table in found.tables for row in table.rows]
-    text = "Each point is one seed" + (
-        "; below it the mean with its 95 % interval." if any(r.mean.low is not None for r in every) else "."
-    )
+    below = any(row.mean.low is not None for row in every)
+    text = "Each point is one seed" + ("; below them the mean with its 95 % interval." if below else ".")
     if any(row.n < MIN_RUNS for row in every):
         text += f" Fewer than {MIN_RUNS} seeds are too few for an interval."
     return text

@@ -15,7 +15,7 @@ from rltrain.report.learning import curve_section, exploration_section
 from rltrain.report.methods import Method, all_tasks
 from rltrain.report.outcome import compared, difference_section, outcome_section
 from rltrain.report.setup import setup_section
-from rltrain.report.style import COLOURS, figure_number
+from rltrain.report.style import COLOURS, plain_number
 from rltrain.report.watching import episode_section
 
 
@@ -38,7 +38,7 @@ def gather(
     videos: bool,
     announce: Callable[[str], None],
 ) -> Report:
-    """Read, compute and draw everything. `metric` and `threshold` are `compare`'s; `announce` is told what takes long."""
+    """Read, compute and draw everything. `metric` and `threshold` are `compare`'s; `announce` is told of times."""
     found = compared(methods, metric, threshold)
     made = [outcome_section(methods, found), curve_section(methods), exploration_section(methods)]
     began = time.monotonic()
@@ -77,6 +77,6 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"dashes": dash_array, "figure": figure_number}
+    environment.filters |= {"dashes": dash_array, "plain": plain_number}
     css = (folder / "page.css").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(report=report, css=css, colours=len(COLOURS))

@@ -42,18 +42,20 @@ def style(index: int) -> Style:
     return Style(index, COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
 
 
-def figure_number(value: float) -> str:
-    """A number for people: four digits that count, and commas. A minus is as wide as a plus."""
-    size = abs(value)
-    if size >= 1000:
-        text = f"{value:,.0f}"
-    elif size >= 100:
-        text = f"{value:.1f}"
-    elif size >= 1 or size == 0:
-        text = f"{value:.2f}"
+def figure_number(value: float, beside: float = 0.0) -> str:
+    """A number for people, with a comma at thousands and as many decimals as the greater of both deserves."""
+    size = max(abs(value), abs(beside))
+    if 0 < size < 0.01:
+        text = f"{value:.2g}"
     else:
-        text = f"{value:.3g}"
+        text = f"{value:,.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3}f}"
     return text.replace("-", "\u2212")
+
+
+def plain_number(value: float) -> str:
+    """A number in a sentence: without the zeros that only a column needs."""
+    text = figure_number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def steps_label(steps: float, _: Any = None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rltrain.report.blocks import Block, Section, Text, Watch
 from rltrain.report.episodes import EPISODES, show
 from rltrain.report.methods import Method
-from rltrain.report.style import figure_number
+from rltrain.report.style import plain_number
 
 
 def episode_section(methods: Sequence[Method], *, videos: bool) -> Section:
@@ -26,5 +26,5 @@ def episode_section(methods: Sequence[Method], *, videos: bool) -> Section:
 def _note(returns: Sequence[float]) -> str:
     runs = len(returns) // EPISODES
     many = f"{runs} runs, {EPISODES} each" if runs > 1 else "one run"
-    span = f"from {figure_number(min(returns))} to {figure_number(max(returns))}"
+    span = f"from {plain_number(min(returns))} to {plain_number(max(returns))}"
     return f"Of {len(returns)} fresh greedy episodes on fixed seeds ({many}), which returned {span}."

@@ -9,7 +9,7 @@ from rltrain.experiment import Run
 from rltrain.rundir import write_atomic
 
 TABLE = """
-env: {{id: FrozenLake-v1, max_episode_steps: 30}}
+env: {{id: FrozenLake-v1}}
 agent: {{name: {agent}, learning_rate: 0.5, gamma: 0.99}}
 exploration: {{name: epsilon_greedy, epsilon: {{schedule: linear, start: 1.0, end: 0.1, steps: 1_500}}}}
 train: {{total_steps: 2_000, log_every: 200}}

@@ -15,6 +15,7 @@ class Page(HTMLParser):
         self.text = ""
         self._open: list[str] = []
         self._table: list[list[dict]] | None = None
+        self._cell: dict | None = None
         self.feed(text)
         assert not self._open, self._open
 
@@ -27,7 +28,8 @@ class Page(HTMLParser):
         elif tag == "tr" and self._table is not None:
             self._table.append([])
         elif tag in ("td", "th") and self._table is not None:
-            self._table[-1].append({"tag": tag, "text": "", **dict(attrs)})
+            self._cell = {"tag": tag, "text": "", **dict(attrs)}
+            self._table[-1].append(self._cell)
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -37,11 +39,13 @@ class Page(HTMLParser):
             assert self._open.pop() == tag, tag
         if tag == "table":
             self._table = None
+        elif tag in ("td", "th"):
+            self._cell = None
 
     def handle_data(self, data):
         self.text += data
-        if self._table and self._table[-1]:
-            self._table[-1][-1]["text"] += data
+        if self._cell is not None:
+            self._cell["text"] += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """Attributes of every such tag."""

@@ -10,7 +10,7 @@ from PIL import Image
 from rltrain.cli.main import main
 from rltrain.records import Curve
 from rltrain.report.figures import Series, draw_curves, drawing, legend, sheet
-from rltrain.report.style import COLOURS, INK, figure_number, steps_label, style
+from rltrain.report.style import COLOURS, INK, figure_number, plain_number, steps_label, style
 from rltrain.report.svg import inline
 from rltrain.statistics.curves import mean_band
 
@@ -89,7 +89,16 @@ def test_a_legend_of_long_names_stays_inside_the_figure():
 
 
 def test_numbers_are_written_for_people():
-    assert [figure_number(x) for x in (0, 0.01234, 7.5, 123.456, -12345.6)] == ["0.00", "0.0123", "7.50", "123.5", "\u221212,346"]
+    assert [figure_number(x) for x in (0, 0.001234, 0.5, 7.5, 123.456, -12345.6)] == [
+        "0.000",
+        "0.0012",
+        "0.500",
+        "7.50",
+        "123.5",
+        "\u221212,346",
+    ]
+    assert figure_number(0.5, beside=12.0) == "0.50"
+    assert [plain_number(x) for x in (0.0, 500.0, 0.74, -13.0, 1_200.0)] == ["0", "500", "0.74", "\u221213", "1,200"]
     assert [steps_label(x) for x in (500, 20_000, 1_500_000)] == ["500", "20k", "1.5M"]
 
 
@@ -103,7 +112,8 @@ def call(*arguments, code=0):
 
 
 def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(logged, tmp_path, capsys):
-    group = [logged("a", seed, eval__return=[1.0, 2.0, seed], loss=[3.0, 2.0, 1.0]) for seed in range(5)][0]
+    for seed in range(5):
+        group = logged("a", seed, eval__return=[1.0, 2.0, seed], loss=[3.0, 2.0, 1.0])
     call("plot", group, "--out", tmp_path / "one.svg", "--metric", "eval/return", "--metric", "loss")
     told = capsys.readouterr().out
     assert "95 % t interval" in told

@@ -1,7 +1,9 @@
 """The page: whole, well formed, safe with hostile names, and true to the runs it is made from."""
 
+import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from rltrain.report.methods import find_methods
 from rltrain.report.page import gather, render
 from rltrain.report.setup import duration
 from rltrain.saved import SavedPolicy
+from rltrain.seeding import Stream, env_seeds
 
 REFERENCES = ("src", "href", "poster", "srcset", "action", "data")
 
@@ -51,7 +54,11 @@ def test_every_name_is_there_once_and_every_reference_has_its_target(html, page)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [str(each["href"])[1:] for each in page.all("a")]
-    used = [*links, *re.findall(r"url\(#([^)]+)\)", html), *(str(each.get("aria-labelledby")) for each in page.all("section"))]
+    used = [
+        *links,
+        *re.findall(r"url\(#([^)]+)\)", html),
+        *(str(each.get("aria-labelledby")) for each in page.all("section")),
+    ]
     assert links
     assert set(used) <= set(ids)
 
@@ -59,9 +66,11 @@ def test_every_name_is_there_once_and_every_reference_has_its_target(html, page)
 def test_the_page_can_be_heard(page):
     headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert headings.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(headings))
     assert all(image.get("alt") for image in page.all("img"))
-    assert all(picture.get("aria-label") or picture.get("aria-hidden") for picture in page.all("svg") if "class" not in picture)
+    assert all(
+        picture.get("aria-label") or picture.get("aria-hidden") for picture in page.all("svg") if "class" not in picture
+    )
     assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
     assert all(cell["tag"] == "th" for rows in page.tables.values() for cell in [*rows[0], *(row[0] for row in rows)])
     assert page.tags[0][0] == "html"
@@ -87,6 +96,42 @@ def test_the_table_of_runs_shows_what_the_runs_logged(groups, page):
         assert int(row[at("seed")]["text"]) == run.seed
 
 
+def same(cell, estimate):
+    """Whether a cell holds an estimate of `compare --json`, to the last digit."""
+    told = {
+        key: None if cell.get(f"data-{key}") is None else float(cell[f"data-{key}"]) for key in ("value", "low", "high")
+    }
+    return told == estimate
+
+
+def test_the_tables_are_those_of_compare(groups, page, monkeypatch, capsys):
+    call(monkeypatch, "compare", *groups, "--json")
+    found = json.loads(capsys.readouterr().out)
+    (table,) = found["tables"]
+    head, *rows = page.tables["table-figures-0"]
+    at = [cell["text"] for cell in head].index
+    assert len(rows) == len(table["rows"]) == 2
+    for cells, row in zip(rows, table["rows"], strict=True):
+        assert cells[0]["text"] == row["method"]
+        assert int(cells[at("n")]["text"]) == row["n"]
+        assert same(cells[at("mean")], row["mean"])
+        assert same(cells[at("IQM")], row["iqm"])
+        assert float(cells[at("median")]["data-value"]) == row["median"]
+        assert same(cells[at("area under the curve")], row["area"])
+    (pair,), (_, cells) = found["pairs"], page.tables["table-pairs"]
+    assert float(cells[1]["data-value"]) == pair["difference"]
+    assert same(cells[2], pair["improvement"])
+    assert [float(cells[3]["data-value"]), float(cells[4]["data-value"])] == [
+        pair["welch_holm"],
+        pair["permutation_holm"],
+    ]
+    assert found["verdict"] in page.text
+    assert found["concerns"]
+    assert all(concern["text"][1:] in page.text for concern in found["concerns"])
+    told = {row[0]["text"] for row in page.tables["table-differences"][1:]}
+    assert told == {each["name"] for each in found["differences"]}
+
+
 def test_settings_that_differ_are_those_of_the_methods_and_not_the_seeds(page):
     names = {row[0]["text"]: [cell["text"] for cell in row[1:]] for row in page.tables["table-differences"][1:]}
     assert names["agent.name"] == ["q_learning", "sarsa"]
@@ -95,7 +140,12 @@ def test_settings_that_differ_are_those_of_the_methods_and_not_the_seeds(page):
 
 
 def test_what_explored_is_shown(page):
-    for heading in ("Epsilon", "Share of exploratory choices", "Entropy of the actions taken", "Distinct states visited"):
+    for heading in (
+        "Epsilon",
+        "Share of exploratory choices",
+        "Entropy of the actions taken",
+        "Distinct states visited",
+    ):
         assert heading in page.text
 
 
@@ -110,12 +160,10 @@ def test_episodes_are_those_of_a_fresh_evaluation(groups, page):
     returns = []
     for run in find_runs(groups[0]):
         with SavedPolicy.open(run.folder) as policy:
-            from rltrain.seeding import Stream, env_seeds
-
             seeds = env_seeds(0, Stream.REPORT_EVAL, EPISODES)
             returns += policy.evaluator.episodes(seeds, policy.wrappers).returns.tolist()
     assert f"Of {len(returns)} fresh greedy episodes on fixed seeds (5 runs, 20 each)" in page.text
-    assert f"from {min(returns):.2f} to {max(returns):.2f}" in page.text
+    assert f"which returned from {min(returns):g} to {max(returns):g}." in page.text
     assert "does not repeat itself" not in page.text
 
 

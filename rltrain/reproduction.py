@@ -9,20 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rltrain.core import Progress, RltrainError
+from rltrain.config.schema import Config
+from rltrain.core import Progress
 from rltrain.differences import ABSENT, Unlike, differing, unlike
 from rltrain.experiment import Run, device_name
-from rltrain.logger import METRICS, whole_lines
+from rltrain.logger import METRICS, log_lines
 from rltrain.loop import Callback
 from rltrain.records import RunRecord, Status
-from rltrain.rundir import NoRun, is_run
+from rltrain.rundir import NoRun
 from rltrain.sittings import platform_of
-
-
-class DamagedLog(RltrainError):
-    """There is a line in `metrics.jsonl` that rltrain has not written."""
-
-    exit_code = 65
 
 
 @dataclass(frozen=True)
@@ -36,13 +31,11 @@ class Original:
     """Environment steps after which nothing is compared, where the run goes on there."""
 
     @classmethod
-    def read(cls, folder: Path, steps: int | None) -> Original:
-        """The first `steps` of a run, or all of it. Raises NoRun, DamagedLog, or ConfigError."""
-        if not is_run(folder):
-            raise NoRun(f"{folder}: a checkpoint: name the run that it is of")
+    def read(cls, folder: Path, config: Config, steps: int | None) -> Original:
+        """The first `steps` of the run in `folder`, or all of it. Raises NoRun, or DamagedLog."""
         record = RunRecord(folder)
-        entries = [(line, _parsed(line, folder, number)) for number, line in enumerate(whole_lines(folder), 1)]
-        if record.config["train"]["stop"]["return"] is None:  # what an earlier sitting was stopped by
+        entries = log_lines(folder)
+        if config.train.stop.return_ is None:  # what an earlier sitting was stopped by
             entries = [(line, entry) for line, entry in entries if entry.keys() != {"step", "eval/return_confirmed"}]
         if not entries:
             raise NoRun(f"{folder}: nothing was logged yet, so that there is nothing to compare")
@@ -69,15 +62,6 @@ class Original:
             return None
         here = platform_of(device)
         return differing([*({part: each[part] for part in here} for each in self.record.sittings), here])
-
-
-def _parsed(line: bytes, folder: Path, number: int) -> dict[str, Any]:
-    try:
-        entry: dict[str, Any] = json.loads(line)
-        int(entry["step"])
-    except (ValueError, KeyError, TypeError):
-        raise DamagedLog(f"{folder / METRICS}:{number}: not an entry of a log") from None
-    return entry
 
 
 @dataclass

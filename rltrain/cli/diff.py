@@ -145,11 +145,11 @@ def _table(rows: Mapping[str, Sequence[str]]) -> None:
 def _parting(a: Side, b: Side) -> dict[str, Any] | None:
     """Where the logs of two single runs part; None for groups, and where a run has logged nothing."""
     from rltrain.differences import unlike
-    from rltrain.logger import whole_lines
+    from rltrain.logger import log_lines
 
     if len(a.runs) > 1 or len(b.runs) > 1:
         return None
-    logs = [whole_lines(side.runs[0].folder) for side in (a, b)]
+    logs = [[line for line, _ in log_lines(side.runs[0].folder)] for side in (a, b)]
     if not all(logs):
         return None
     for number, pair in enumerate(zip(*logs, strict=False)):

@@ -38,13 +38,14 @@ def reproduce(
 
     from rltrain.cli.signals import Interruption
     from rltrain.reproduction import Comparison, Original
-    from rltrain.rundir import resolve_run
+    from rltrain.rundir import NoRun, is_run, resolve_run
 
     use_plugins(plugin)
-    original = Original.read(resolve_run(run), steps)
-    config = load_config(
-        original.record.folder / "config.yaml", ["train.stop.minutes=null"]
-    )  # a clock has its own will
+    source = resolve_run(run)
+    if not is_run(source):
+        raise NoRun(f"{source}: a checkpoint: name the run that it is of")
+    config = load_config(source / "config.yaml", ["train.stop.minutes=null"])  # a clock has its own will
+    original = Original.read(source, config, steps)
     with Interruption() as interruption, _folder(config, keep) as folder:
         comparison = Comparison(original, folder)
         elsewhere = _train(config, folder, comparison, interruption, quiet=quiet or as_json)

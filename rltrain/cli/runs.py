@@ -75,8 +75,6 @@ def _describe(record: RunRecord, now: float) -> dict[str, Any]:
             settings = {name: getattr(record, name) for name in settings}
         except ConfigError as error:
             problem = str(error)
-        except (KeyError, TypeError, ValueError):
-            problem = f"{record.folder / 'config.yaml'}: not the configuration of a run"
     standing, total = record.standing, settings["total_steps"]
     return {
         "folder": str(record.folder),

@@ -88,24 +88,18 @@ class Comparison:
         self._original = original
         self._path = folder / METRICS
         self._offset = 0
-        self._at_limit = False
         self._run: Run | None = None
 
     def listeners(self) -> list[Callback]:
         """This, and what has to happen at certain steps."""
-        end, limit = self._original.end, self._original.limit
-        stops = [_At(end, lambda: True)] if end is not None else []
-        stops += [_At(limit, self._reach_limit)] if limit is not None else []
+        end = self._original.end
+        stops = [] if end is None else [_At(end, lambda: True)]
         return [*(_At(step, self._evaluate) for step in self._original.earlier_ends), *stops, self]
 
     def watch(self, run: Run) -> dict[str, list[Any]] | None:
         """Take note of the new run; says in what versions and machine it differs, as `Original.ran_elsewhere`."""
         self._run = run
         return self._original.ran_elsewhere(device_name(run.experiment.agent))
-
-    def _reach_limit(self) -> bool:
-        self._at_limit = True
-        return True
 
     def _evaluate(self) -> bool:
         """What happened at the end of a sitting, unless it was time for it anyway."""
@@ -121,11 +115,7 @@ class Comparison:
 
     @property
     def over(self) -> bool:
-        """Whether the new run need not go on."""
-        return self._decided or self._at_limit
-
-    @property
-    def _decided(self) -> bool:
+        """Whether nothing that is still to come would count."""
         if self.unlike is not None:
             return True
         whole = self._original.end is not None  # then one entry too many is a difference
@@ -155,7 +145,7 @@ class Comparison:
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.splitlines():
-            if not self._decided:
+            if not self.over:
                 self._compare(line)
 
     def _compare(self, line: bytes) -> None:

@@ -97,7 +97,7 @@ def test_the_table_has_a_line_a_group_and_says_why_runs_failed(folder):
 
 
 def test_a_group_stands_as_its_worst_run_does(folder):
-    with lock_run(folder / "name" / "time" / "seed-0"):
+    with lock_run(folder / "name" / "time" / "seed-1"):
         assert "running 1/2" in rltrain("runs", folder).stdout
 
 

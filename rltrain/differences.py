@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -40,10 +41,21 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     null or empty in one is told by the names within it.
     """
     flat = [flatten(each) for each in settings]
-    names = dict.fromkeys(name for each in flat for name in each)  # in the order of the first
+    names = sorted(dict.fromkeys(name for each in flat for name in each), key=_place(flat))
     blocks = {name[:end] for name in names for end in range(len(name)) if name[end] in ".["}
     rows = {name: [each.get(name, ABSENT) for each in flat] for name in names if name not in blocks}
     return {name: row for name, row in rows.items() if any(not _same(value, row[0]) for value in row)}
+
+
+def _place(flat: Sequence[Mapping[str, Any]]) -> Callable[[str], tuple[int, bool]]:
+    """Blocks in their own order, in each what it is called first."""
+    blocks = list(dict.fromkeys(re.split(r"[.[]", name)[0] for each in flat for name in each))
+
+    def place(name: str) -> tuple[int, bool]:
+        block, *rest = re.split(r"[.[]", name)
+        return blocks.index(block), not rest or rest[-1] != "name"
+
+    return place
 
 
 def shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,10 +17,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from rltrain.core import State
+from rltrain.core import RltrainError, State
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents"
+
+
+class DamagedLog(RltrainError):
+    """There is a line in `metrics.jsonl` that rltrain has not written."""
+
+    exit_code = 65
 
 
 class RunLogger:
@@ -137,6 +143,22 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{key}"] = json.dumps(value)
     return flat
+
+
+def log_lines(folder: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """The lines of `metrics.jsonl` and what they say, without one that is being written. Raises DamagedLog."""
+    path = folder / METRICS
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [(line, _entry(line, f"{path}:{number}")) for number, line in enumerate(lines, 1)]
+
+
+def _entry(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        int(entry["step"])
+    except (ValueError, KeyError, TypeError):
+        raise DamagedLog(f"{where}: not an entry of a log") from None
+    return entry
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rltrain.config.reader import read, read_file
-from rltrain.core import Array
+from rltrain.core import Array, ConfigError
 from rltrain.logger import METRICS, read_metrics
 from rltrain.rundir import NoRun, is_locked, is_run
 from rltrain.sittings import read_sittings
@@ -22,6 +25,7 @@ from rltrain.sittings import read_sittings
 SUMMARY = "summary.json"
 SCORES = ("eval/exact_return", "eval/return", "rollout/return")
 """What a run is judged by at a glance: the first of these that it has."""
+_NUMBER = rb'"%s": (-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)'
 
 
 class Status(StrEnum):
@@ -59,7 +63,11 @@ class RunRecord:
     def config(self) -> dict[str, Any]:
         """Every setting, as `config.yaml` holds it. Raises ConfigError where it is damaged."""
         path = self.folder / "config.yaml"
-        return read(read_file(path), str(path), fast=True).data
+        data = read(read_file(path), str(path), fast=True).data
+        for block, key in (("env", "id"), ("agent", "name")):
+            if not isinstance(data.get(block), dict) or key not in data[block]:
+                raise ConfigError(f"{path}: not the configuration of a run: {block}.{key} is missing")
+        return data
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
@@ -68,7 +76,7 @@ class RunRecord:
             found: Any = json.loads((self.folder / SUMMARY).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) and found.get("status") in tuple(Status) else None
 
     @property
     def reason(self) -> str | None:
@@ -91,9 +99,10 @@ class RunRecord:
         log = (self.folder / METRICS).read_bytes() if (self.folder / METRICS).exists() else b""
         log = log[: log.rfind(b"\n") + 1]  # without a line that is being written
         line = log[log.rfind(b"\n", 0, -1) + 1 :]
-        steps = told.get("steps", json.loads(line)["step"] if line else 0)
+        logged = re.match(rb'\{"step": (\d+)', line)
+        steps = told.get("steps", int(logged[1]) if logged else 0)
         for name in SCORES:
-            if values := [float(number) for number in re.findall(rb'"%s": ([-+.\deE]+)' % name.encode(), log)]:
+            if values := [float(number) for number in re.findall(_NUMBER % name.encode(), log)]:
                 return Standing(steps, name, values[-1], max(values))
         return Standing(steps, None, None, None)
 
@@ -110,14 +119,34 @@ class RunRecord:
         return Status.INTERRUPTED if self.summary is None else Status(self.summary["status"])
 
     @property
+    def began(self) -> float:
+        """When it was started, in seconds since 1970."""
+        if self.sittings:
+            return datetime.fromisoformat(self.sittings[0]["began"]).timestamp()
+        return (self.folder / "config.yaml").stat().st_mtime
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return _bytes_below(self.folder)
+
+    @property
     def total_steps(self) -> int:
         """Environment steps that it was to take."""
-        return int(self.config["train"]["total_steps"])
+        return self._number("train", "total_steps")
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return int(self.config["seed"])
+        return self._number("seed")
+
+    def _number(self, *path: str) -> int:
+        value: Any = self.config
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, int):
+            raise ConfigError(f"{self.folder / 'config.yaml'}: {'.'.join(path)}: expected a whole number, got {value}")
+        return value
 
     @property
     def env(self) -> str:
@@ -151,6 +180,18 @@ def _below(folder: Path) -> Iterator[RunRecord]:
     elif folder.is_dir():
         for child in sorted(folder.iterdir(), key=_natural):
             yield from _below(child)
+
+
+def _bytes_below(folder: Path | str) -> int:
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _bytes_below(entry.path)
+            else:
+                with suppress(FileNotFoundError):  # a running run renames and removes its files
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rltrain.core import RltrainError
 
+GROUP = "group.yaml"
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 

@@ -29,6 +29,13 @@ def test_a_setting_that_one_lacks_differs_from_null_and_an_empty_block_is_told_b
     }
 
 
+def test_blocks_come_in_their_order_and_each_begins_with_its_name():
+    other = {"agent": {"gamma": 2, "name": "dqn"}, "env": {"id": "Y"}, "new": 1}
+    assert list(differing([BASE, other])) == [
+        "env.id", "env.kwargs", "agent.name", "agent.gamma", "agent.hidden_sizes", "bonuses", "seed", "new",
+    ]  # fmt: skip
+
+
 def test_what_a_group_shares_leaves_out_its_seeds_and_can_be_compared_again():
     group = [BASE | {"seed": seed} for seed in range(3)]
     assert shared(group) == {

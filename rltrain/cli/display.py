@@ -30,6 +30,8 @@ SHOWN = (
     ("coverage", "exploration/state_coverage"),
 )
 """Metrics that are shown where they exist, and their labels."""
+ON_LINES = (("success rate", "rollout/success_rate"), ("length", "rollout/length"))
+"""Those that a bar of 80 columns has no room for."""
 
 
 class Display:
@@ -104,7 +106,7 @@ class Display:
         if self._returns:
             parts.append(f"return {sum(self._returns) / len(self._returns):.4g}")
         latest = self._run.log.latest if self._run is not None else {}
-        for label, name in SHOWN:
+        for label, name in SHOWN if self._live else (*ON_LINES, *SHOWN):
             if name in latest:
                 parts.append(f"{label} {latest[name]:.3g}")
         if self._run is not None and self._run.evaluate.latest is not None:

@@ -47,9 +47,7 @@ def _mixed(methods: Sequence[Method]) -> Iterator[Concern]:
             if names:
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 told = ", ".join(names[:3]) + more
-                yield Concern(
-                    "mixed", f"the runs of {method.name} on {task} are not of one configuration: {told} differ"
-                )
+                yield Concern("mixed", f"{method.name} on {task} is not one configuration: its runs differ in {told}")
 
 
 def _unequal(methods: Sequence[Method], runs: Sequence[Sequence[RunRecord]], task: str | None) -> Iterator[Concern]:
@@ -94,9 +92,7 @@ def _left_out(methods: Sequence[Method]) -> Iterator[Concern]:
             yield Concern("missing", f"{text} and do not count (seed {seeds})")
         if method.copies:
             what = "1 run" if method.copies == 1 else f"{method.copies} runs"
-            yield Concern(
-                "copies", f"{what} of {method.name} with the settings and the seed of a newer one do not count"
-            )
+            yield Concern("copies", f"{what} of {method.name} with settings and seed of a newer one left out")
 
 
 def _unfinished(methods: Sequence[Method]) -> Iterator[Concern]:

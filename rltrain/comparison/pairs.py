@@ -35,6 +35,7 @@ class _Question:
     x: Sequence[Array]
     y: Sequence[Array]
     p: float  # of the permutation test, corrected
+    p_welch: float | None  # corrected
     alpha: float  # level of a test among so many pairs
     metric: str
 
@@ -61,12 +62,12 @@ def pairs_of(scores: Mapping[str, Sequence[Array]], metric: str) -> list[Pair]:
     permuted = [permutation_test(scores[a], scores[b]) for a, b in chosen]
     found = []
     for index, ((a, b), p) in enumerate(zip(chosen, holm(permuted), strict=True)):
-        question = _Question(a, b, scores[a], scores[b], p, ALPHA / len(chosen), metric)
-        found.append(_pair(question, tested[index], corrected.get(index), permuted[index]))
+        question = _Question(a, b, scores[a], scores[b], p, corrected.get(index), ALPHA / len(chosen), metric)
+        found.append(_pair(question, tested[index], permuted[index]))
     return found
 
 
-def _pair(question: _Question, p_welch: float | None, p_holm: float | None, p_permutation: float) -> Pair:
+def _pair(question: _Question, p_welch: float | None, p_permutation: float) -> Pair:
     x, y, alpha = question.x, question.y, question.alpha
     gap, chance = difference(x, y), improvement_estimate(x, y)
     several = question.fewest > 1
@@ -79,7 +80,7 @@ def _pair(question: _Question, p_welch: float | None, p_holm: float | None, p_pe
         difference=gap,
         improvement=chance,
         welch=p_welch,
-        welch_holm=p_holm,
+        welch_holm=question.p_welch,
         permutation=p_permutation,
         permutation_holm=question.p,
         effect_size=hedges_g(x, y),
@@ -114,10 +115,10 @@ def _verdict(
     if question.fewest < MIN_RUNS:
         lead = f"the mean of {first} is {abs(gap):.4g} above that of {second}" if gap else "the means are equal"
         return f"{question.seeds} are too few for a verdict on {a} and {b}, which takes {MIN_RUNS}. So far {lead}."
-    told = f"P = {chance.value:.2f} [{chance.low:.2f}, {chance.high:.2f}], p = {_p(question.p)}"
+    told = f"{_chance(chance)}, p = {_p(question.p)}"
     if winner is not None:
         verb = "is better than" if question.metric.endswith(RISING) else f"has a higher {question.metric} than"
-        return f"{first} {verb} {second}: {told}{_power(question, gap, missed, more)}."
+        return f"{first} {verb} {second}: {told}{_doubt(question)}{_repeat(question, gap, missed, more)}."
     if question.p < ALPHA:
         return (
             f"{first} has the higher mean (p = {_p(question.p)}), but a run of it is not more often the better one "
@@ -127,15 +128,28 @@ def _verdict(
     return f"No difference between {a} and {b} can be shown ({told}){_power(question, gap, missed, more)}."
 
 
+def _doubt(question: _Question) -> str:
+    if question.p_welch is None or question.p_welch < ALPHA:
+        return ""
+    return f" (Welch's test, to which a few runs far away are spread, does not show it: p = {_p(question.p_welch)})"
+
+
+def _repeat(question: _Question, gap: float, missed: float | None, more: int | None) -> str:
+    """How surely the same would be seen again."""
+    if missed is None:
+        return ""
+    seeds, size = question.seeds, f"{abs(gap):.3g}"
+    text = f"; Welch's test with {seeds} of each would miss a difference of {size} {_percent(missed)} of the time"
+    return f"{text}, with {more} more 20 %" if more else text
+
+
 def _power(question: _Question, gap: float, missed: float | None, more: int | None) -> str:
     if missed is None:
         return ""
-    text = f"; with {question.seeds} each a difference of {abs(gap):.3g} is missed {_percent(missed)} of the time"
-    if more == 0:
-        return text
+    text = f"; with {question.seeds} of each a difference of {abs(gap):.3g} is missed {_percent(missed)} of the time"
     if more is None:
-        return f"{text}, and {MAX_MORE:,} more seeds would not settle it"
-    return f"{text}; {more} more {'seed' if more == 1 else 'seeds'} of each would settle it"
+        return f"{text}, and {MAX_MORE:,} more would not settle it"
+    return f"{text}; {more} more {'seed' if more == 1 else 'seeds'} of each would settle it" if more else text
 
 
 def _turned(chance: Estimate) -> Estimate:
@@ -143,6 +157,13 @@ def _turned(chance: Estimate) -> Estimate:
     if chance.low is None or chance.high is None:
         return Estimate(1 - chance.value)
     return Estimate(1 - chance.value, 1 - chance.high, 1 - chance.low)
+
+
+def _chance(chance: Estimate) -> str:
+    """A bootstrap knows nothing beyond the runs at hand: where they are apart altogether, it has no interval."""
+    if chance.low is None or chance.high is None or (chance.value == 1 and chance.low == 1):
+        return "P = 1.00, every run above every run" if chance.value == 1 else f"P = {chance.value:.2f}"
+    return f"P = {chance.value:.2f} [{chance.low:.2f}, {chance.high:.2f}]"
 
 
 def _p(value: float) -> str:

@@ -101,7 +101,9 @@ def _print_table(console: Console, table: Table) -> None:
         heads.append(f"steps to {table.threshold:g}")
     _grid(console, heads, [_cells(row, table) for row in table.rows])
     if table.threshold is not None:
-        console.print(f"  {table.threshold:g} is {table.threshold_source}; steps are medians, never the latest of all")
+        console.print(
+            f"  {table.threshold:g} is {table.threshold_source}; steps are medians, and never is later than any"
+        )
     elif table.budget is not None:
         console.print("  no threshold is known, so no steps to it: --threshold X")
 

@@ -11,7 +11,7 @@ import numpy as np
 from rltrain.comparison.result import Pair
 from rltrain.core import Array
 from rltrain.statistics.intervals import MIN_RUNS, Estimate
-from rltrain.statistics.power import MAX_MORE, chance_to_miss, detectable_difference, seeds_to_settle
+from rltrain.statistics.power import MAX_MORE, MISS, chance_to_miss, detectable_difference, seeds_to_settle
 from rltrain.statistics.significance import (
     ALPHA,
     difference,
@@ -138,15 +138,14 @@ def _repeat(question: _Question, gap: float, missed: float | None, more: int | N
     """How surely the same would be seen again."""
     if missed is None:
         return ""
-    seeds, size = question.seeds, f"{abs(gap):.3g}"
-    text = f"; Welch's test with {seeds} of each would miss a difference of {size} {_percent(missed)} of the time"
-    return f"{text}, with {more} more 20 %" if more else text
+    text = _missed(question, gap, missed)
+    return f"{text}; {more} more of each would bring that to {_percent(MISS)}" if more else text
 
 
 def _power(question: _Question, gap: float, missed: float | None, more: int | None) -> str:
     if missed is None:
         return ""
-    text = f"; with {question.seeds} of each a difference of {abs(gap):.3g} is missed {_percent(missed)} of the time"
+    text = _missed(question, gap, missed)
     if more is None:
         return f"{text}, and {MAX_MORE:,} more would not settle it"
     return f"{text}; {more} more {'seed' if more == 1 else 'seeds'} of each would settle it" if more else text
@@ -157,6 +156,12 @@ def _turned(chance: Estimate) -> Estimate:
     if chance.low is None or chance.high is None:
         return Estimate(1 - chance.value)
     return Estimate(1 - chance.value, 1 - chance.high, 1 - chance.low)
+
+
+def _missed(question: _Question, gap: float, missed: float) -> str:
+    return (
+        f"; with these {question.seeds} a difference of {abs(gap):.3g} would be missed {_percent(missed)} of the time"
+    )
 
 
 def _chance(chance: Estimate) -> str:

@@ -70,7 +70,10 @@ def test_where_nothing_can_be_said_the_verdict_says_how_many_seeds_would(tmp_pat
     assert pair.missed > 0.5
     assert pair.more_seeds > 5
     assert found.verdict.startswith("No difference between a and b can be shown (b above a: P = 0.66 [")
-    assert f"; with 5 seeds of each a difference of 28 is missed {100 * pair.missed:.0f} % of the time" in found.verdict
+    assert (
+        f"; with these 5 seeds a difference of 28 would be missed {100 * pair.missed:.0f} % of the time"
+        in found.verdict
+    )
     assert f"; {pair.more_seeds} more seeds of each would settle it." in found.verdict
 
 

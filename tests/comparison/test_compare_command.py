@@ -1,0 +1,73 @@
+"""`rltrain compare` as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rltrain.comparison.compare import compare
+from rltrain.comparison.methods import open_methods
+from runs import make_group
+
+CODE = """
+import sys
+from rltrain.cli.main import main
+try:
+    main()
+finally:
+    heavy = [name for name in ("torch", "matplotlib", "scipy.stats", "numba") if name in sys.modules]
+    print(f"loaded {heavy}", file=sys.stderr)
+"""
+
+
+def rltrain(*arguments):
+    command = [sys.executable, "-c", CODE, "compare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    make_group(folder / "dqn", [500, 480, 470, 495, 490])
+    make_group(folder / "[ppo]", [300, 420, 250, 380, 310, 400], agent={"name": "ppo"})  # not markup
+    (folder / "empty").mkdir()
+    return folder
+
+
+def test_it_prints_what_is_unfair_then_figures_then_the_verdict_and_loads_nothing_heavy(groups):
+    done = rltrain(groups / "dqn", groups / "[ppo]")
+    assert done.returncode == 0
+    assert done.stderr.strip() == "loaded []"
+    found = compare(open_methods([groups / "dqn", groups / "[ppo]"]))
+    parts = [
+        "Is it fair?", "! numbers of seeds differ: dqn 5, [ppo] 6", "CartPole-v1, 100 steps: eval/return",
+        "487.0 [471.8, 502.2]", "100 (4 of 5)", "Pairs", "dqn / [ppo]", f"{found.pairs[0].effect_size:+.2f}",
+        "Performance profile", "Settings that differ", "agent.name", "Verdict", "dqn is better than [ppo]: P = 1.00",
+    ]  # fmt: skip
+    places = [done.stdout.find(part) for part in parts]
+    assert -1 not in places, (parts[places.index(-1)], done.stdout)
+    assert places == sorted(places)
+
+
+def test_json_is_the_comparison_and_nothing_else(groups):
+    done = rltrain(groups / "dqn", groups / "[ppo]", "--threshold", 400, "--json")
+    expected = compare(open_methods([groups / "dqn", groups / "[ppo]"]), threshold=400.0)
+    assert json.loads(done.stdout) == json.loads(json.dumps(expected.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "code", "message"),
+    [
+        (["dqn", "empty"], [], 66, "no run in this folder"),
+        (["dqn", "[ppo]"], ["--metric", "eval/x"], 2, "--metric eval/x: never logged by dqn, did you mean 'eval/return'?"),
+        (["dqn"], [], 2, "compare needs two methods or more"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_an_exit_code(groups, names, options, code, message):
+    done = rltrain(*(groups / name for name in names), *options)
+    assert done.returncode == code
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2  # and what was loaded
+    assert message in lines[0]
+    assert done.stdout == ""

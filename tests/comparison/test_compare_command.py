@@ -42,7 +42,7 @@ def test_it_prints_what_is_unfair_then_figures_then_the_verdict_and_loads_nothin
     found = compare(open_methods([groups / "dqn", groups / "[ppo]"]))
     parts = [
         "Is it fair?", "! numbers of seeds differ: dqn 5, [ppo] 6", "CartPole-v1, 100 steps: eval/return",
-        "487.0 [471.8, 502.2]", "100 (4 of 5)", "Pairs", "dqn / [ppo]", f"{found.pairs[0].effect_size:+.2f}",
+        "487 [472, 502]", "100 (4 of 5)", "Pairs", "dqn / [ppo]", f"{found.pairs[0].effect_size:+.2f}",
         "Performance profile", "Settings that differ", "agent.name", "Verdict", "dqn is better than [ppo]: P = 1.00",
     ]  # fmt: skip
     places = [done.stdout.find(part) for part in parts]
@@ -60,7 +60,7 @@ def test_json_is_the_comparison_and_nothing_else(groups):
     ("names", "options", "code", "message"),
     [
         (["dqn", "empty"], [], 66, "no run in this folder"),
-        (["dqn", "[ppo]"], ["--metric", "eval/x"], 2, "--metric eval/x: never logged by dqn, did you mean 'eval/return'?"),
+        (["dqn", "[ppo]"], ["--metric", "eval/retrun"], 2, "--metric eval/retrun: never logged by dqn, did you mean 'eval/return'?"),
         (["dqn"], [], 2, "compare needs two methods or more"),
     ],
 )  # fmt: skip

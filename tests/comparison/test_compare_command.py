@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 
+from rltrain.cli.main import main
 from rltrain.comparison.compare import compare
 from rltrain.comparison.methods import open_methods
 from runs import make_group
@@ -50,10 +52,19 @@ def test_it_prints_what_is_unfair_then_figures_then_the_verdict_and_loads_nothin
     assert places == sorted(places)
 
 
-def test_json_is_the_comparison_and_nothing_else(groups):
-    done = rltrain(groups / "dqn", groups / "[ppo]", "--threshold", 400, "--json")
+def in_process(monkeypatch, *arguments):
+    """Exit code."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # main() sets it
+    monkeypatch.setattr(sys, "argv", ["rltrain", "compare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_json_is_the_comparison_and_nothing_else(groups, monkeypatch, capsys):
+    assert in_process(monkeypatch, groups / "dqn", groups / "[ppo]", "--threshold", 400, "--json") == 0
     expected = compare(open_methods([groups / "dqn", groups / "[ppo]"]), threshold=400.0)
-    assert json.loads(done.stdout) == json.loads(json.dumps(expected.to_dict()))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected.to_dict()))
 
 
 @pytest.mark.parametrize(
@@ -64,10 +75,9 @@ def test_json_is_the_comparison_and_nothing_else(groups):
         (["dqn"], [], 2, "compare needs two methods or more"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_an_exit_code(groups, names, options, code, message):
-    done = rltrain(*(groups / name for name in names), *options)
-    assert done.returncode == code
-    lines = done.stderr.splitlines()
-    assert len(lines) == 2  # and what was loaded
-    assert message in lines[0]
-    assert done.stdout == ""
+def test_a_mistake_is_one_line_and_an_exit_code(groups, monkeypatch, capsys, names, options, code, message):
+    assert in_process(monkeypatch, *(groups / name for name in names), *options) == code
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert out == ""

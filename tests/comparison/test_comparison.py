@@ -44,7 +44,12 @@ def test_figures_of_one_environment(tmp_path):
     assert pair.difference == pytest.approx(np.mean(GOOD) - np.mean(FAIR))
     assert (pair.welch, pair.permutation) == (welch(x, y), permutation_test(x, y))
     assert pair.winner == "good"
-    assert found.verdict.startswith("good is better than fair: P = 1.00, every run above every run, p = below 0.001")
+    assert found.verdict == (
+        "good is better than fair: P = 1.00, every run above every run, p < 0.001; with these 8 seeds a difference "
+        "of 149 would be missed less than 1 % of the time. Over the whole budget good is ahead (area under the curve 93.2 "
+        "more, p < 0.001)."
+    )
+    assert pair.area_difference == pytest.approx(0.625 * pair.difference)
     (dominant, other) = found.profile
     assert dominant.shares[0] == 1
     assert other.shares[0] == 7 / 8  # strictly above the least
@@ -77,6 +82,21 @@ def test_where_nothing_can_be_said_the_verdict_says_how_many_seeds_would(tmp_pat
     assert f"; {pair.more_seeds} more seeds of each would settle it." in found.verdict
 
 
+def test_who_was_ahead_all_along_is_told_beside_who_is_ahead_at_the_end(tmp_path):
+    for seed in range(6):
+        make_run(tmp_path / "early" / f"{seed}", seed, [400 + seed, 400 + seed])
+        make_run(tmp_path / "late" / f"{seed}", seed, [10 + seed, 450 + seed])
+        make_run(tmp_path / "alike" / f"{seed}", seed, [10 + seed, 400 + seed])
+    found = compare(opened(tmp_path, "early", "late", "alike"))
+    verdicts = [pair.verdict for pair in found.pairs]
+    # 0.5 * 10 + 0.5 * 230 is 120 in place of 400
+    assert verdicts[0].startswith("late is better than early")
+    assert verdicts[0].endswith("But over the whole budget early is ahead (area under the curve 280 more, p = 0.006).")
+    assert verdicts[1].startswith("No difference between early and alike can be shown (early above alike: P = 0.50 [")
+    assert verdicts[1].endswith("Over the whole budget early is ahead (area under the curve 292 more, p = 0.006).")
+    assert found.verdict == "late has the highest mean, and is better than early and alike."
+
+
 def test_one_seed_and_few_seeds_are_called_that(tmp_path):
     make_group(tmp_path / "one", [500])
     make_group(tmp_path / "three", [100, 110, 120])
@@ -96,7 +116,7 @@ def test_every_seed_at_the_top_is_a_tie_and_not_a_nan(tmp_path):
     make_group(tmp_path / "a", [500] * 6)
     make_group(tmp_path / "b", [500] * 6)
     found = compare(opened(tmp_path, "a", "b"))
-    assert found.verdict == "a and b are the same: every run scores 500."
+    assert found.verdict == "a and b are the same: every run has the same score."
     (row, _) = found.tables[0].rows
     assert (row.mean.low, row.iqm.high) == (500, 500)
     assert "NaN" not in json.dumps(found.to_dict())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rltrain.comparison.fairness import common_tasks, concerns, differences
+from rltrain.comparison.fairness import common_tasks, concerns, differences, notes
 from rltrain.comparison.methods import METRIC, Method, scored
 from rltrain.comparison.pairs import Scores, pairs_of
 from rltrain.comparison.result import Comparison, Pair, ProfileLine, Row, Table
@@ -54,6 +54,7 @@ def compare(
         profile=tuple(_profile(scores)) if common else (),
         differences=tuple(differences(methods)),
         verdict=_verdict(methods, scores, pairs),
+        notes=tuple(notes(methods)),
     )
 
 
@@ -61,7 +62,7 @@ def _verdict(methods: Sequence[Method], scores: Scores, pairs: Sequence[Pair]) -
     if len(methods) == 1:
         return "One method alone: nothing to compare."
     if not pairs:
-        return "No environment in common: these methods cannot be compared."
+        return "No environment that all have in common: these methods cannot be compared."
     return overall(pairs, max(scores, key=lambda name: float(mean(*scores[name]))))
 
 

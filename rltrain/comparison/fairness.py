@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rltrain.comparison.methods import Method
+from rltrain.comparison.methods import METRIC, Method
 from rltrain.comparison.result import Concern, Difference
 from rltrain.differences import ABSENT, differing, flatten
 from rltrain.records import RunRecord, Status
 from rltrain.statistics.intervals import MIN_RUNS
 
+EXACT = "eval/exact_return"
 Settings = dict[str, Any]
 
 
@@ -35,8 +36,8 @@ def _environments(methods: Sequence[Method], common: Sequence[str]) -> Iterator[
     every = list(dict.fromkeys(task for method in methods for task in method.tasks))
     for task in every:
         if task not in common:
-            who = ", ".join(method.name for method in methods if task in method.tasks)
-            yield Concern("environment", f"environments differ: {task} is only of {who}, and does not count")
+            who = " and ".join(method.name for method in methods if task in method.tasks)
+            yield Concern("environment", f"environments differ: {task} has runs of {who} only, and does not count")
 
 
 def _mixed(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -113,6 +114,14 @@ def _versions(methods: Sequence[Method]) -> Iterator[Concern]:
             by_name = {method.name: value for method, value in zip(methods, values, strict=True)}
             what = "rltrain's source" if name == "source" else name
             yield Concern("versions", f"versions of {what} differ: {_list(by_name)}")
+
+
+def notes(methods: Sequence[Method]) -> list[str]:
+    """Advice that makes nothing unfair."""
+    every = [run for method in methods for runs in method.tasks.values() for run in runs]
+    if methods[0].metric == METRIC and all(len(run.curve(EXACT).steps) for run in every):
+        return [f"{METRIC} is sampled in episodes; the runs have {EXACT} too, which is not: --metric {EXACT}"]
+    return []
 
 
 def differences(methods: Sequence[Method]) -> list[Difference]:

@@ -127,6 +127,8 @@ class Comparison:
     profile: tuple[ProfileLine, ...]
     differences: tuple[Difference, ...]
     verdict: str
+    notes: tuple[str, ...] = ()
+    """Advice."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `rltrain compare --json` prints it."""

@@ -25,6 +25,8 @@ class _Case:
     counts: Sequence[int]
     """Runs of each method and task."""
     metric: str
+    unit: str
+    """Before a difference: "normalised " for several tasks."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -54,12 +56,12 @@ class _Case:
         assert self.pair.missed is not None
         size, share = abs(self.pair.difference), self.pair.missed
         told = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
-        return f"with these {self.seeds} a difference of {size:.3g} would be missed {told} of the time"
+        return f"with these {self.seeds} a {self.unit}difference of {size:.3g} would be missed {told} of the time"
 
 
 def verdict(pair: Pair, x: Sequence[Array], y: Sequence[Array], metric: str) -> str:
     """On two methods, from their scores (R,) on each task: who is better, or what it would take to know."""
-    case = _Case(pair, [len(task) for task in (*x, *y)], metric)
+    case = _Case(pair, [len(task) for task in (*x, *y)], metric, "normalised " if len(x) > 1 else "")
     fewest, a, b = min(case.counts), pair.a, pair.b
     if fewest == 1:
         return (

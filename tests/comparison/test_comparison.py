@@ -154,6 +154,7 @@ def test_several_environments_are_compared_in_normalised_scores(tmp_path):
     assert row.n == 12
     assert row.mean.value == pytest.approx((25 / 70 + 2.5 / 10) / 2)
     assert kinds(found) == set()
+    assert "a normalised difference of 0.393 would be missed" in found.verdict
 
 
 def test_what_is_unfair_is_pointed_out(tmp_path):
@@ -181,7 +182,7 @@ def test_what_is_unfair_is_pointed_out(tmp_path):
     make_group(tmp_path / "b" / "car", [-200.0] * 5, env={"id": "MountainCar-v0"})
     texts = [concern.text for concern in compare(opened(tmp_path, "a", "b")).concerns]
     assert texts == [
-        "environments differ: MountainCar-v0 is only of b, and does not count",
+        "environments differ: MountainCar-v0 has runs of b only, and does not count",
         "b on CartPole-v1 is not one configuration: its runs differ in agent.learning_rate",
         "budgets differ: a 100, b 200 environment steps",
         "eval.episodes differs: a 20, b 5",
@@ -207,7 +208,7 @@ def test_no_environment_in_common_is_no_comparison(tmp_path):
     make_group(tmp_path / "a", GOOD)
     make_group(tmp_path / "b", GOOD, env={"kwargs": {"sutton_barto_reward": True}})
     found = compare(opened(tmp_path, "a", "b"))
-    assert found.verdict == "No environment in common: these methods cannot be compared."
+    assert found.verdict == "No environment that all have in common: these methods cannot be compared."
     assert (found.pairs, found.profile) == ((), ())
     assert len(found.tables) == 2
 
@@ -232,6 +233,16 @@ def test_another_metric_may_be_asked_for_and_one_that_was_never_logged_is_refuse
         match=r"eval/retrun: never logged by a, did you mean 'eval/return'\? \(logged: eval/return, train/loss\)",
     ):
         compare(runs, metric="eval/retrun")
+
+
+def test_where_the_exact_return_was_logged_it_is_recommended(tmp_path):
+    make_group(tmp_path / "a", GOOD)
+    make_group(tmp_path / "b", FAIR)
+    assert compare(opened(tmp_path, "a", "b")).notes == ()
+    for log in tmp_path.rglob("metrics.jsonl"):
+        log.write_text(log.read_text() + '{"step": 100, "eval/exact_return": 1.0}\n')
+    (note,) = compare(opened(tmp_path, "a", "b")).notes
+    assert note.endswith("--metric eval/exact_return")
 
 
 def test_names_are_what_tells_the_paths_apart(tmp_path):

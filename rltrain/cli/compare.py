@@ -68,13 +68,16 @@ def _print(found: Comparison) -> None:
         _print_table(console, table)
     if found.pairs:
         _print_pairs(console, found)
-        _print_profile(console, found)
+        if any(row.n > 1 for row in found.tables[-1].rows):
+            _print_profile(console, found)
     _print_differences(console, found)
     mind = " (Mind what is unfair, above.)" if found.concerns else ""
     console.print(f"\n[bold]Verdict[/bold]\n  {escape(found.verdict)}{mind}")
     if len(found.pairs) > 1:
         for pair in found.pairs:
             console.print(f"  * {escape(pair.verdict)}")
+    for note in found.notes:
+        console.print(f"  note: {escape(note)}")
 
 
 def _grid(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -101,7 +104,9 @@ def _print_table(console: Console, table: Table) -> None:
         heads.append(f"steps to {table.threshold:g}")
     _grid(console, heads, [_cells(row, table) for row in table.rows])
     if table.threshold is not None:
-        console.print(f"  {table.threshold:g} is {table.threshold_source}; steps are medians, of seeds that reached it")
+        console.print(f"  {table.threshold:g} is {table.threshold_source}; steps are the median seed's")
+    elif table.budget is not None:
+        console.print("  no threshold is known, so no steps to it: --threshold X")
 
 
 def _cells(row: Row, table: Table) -> list[str]:
@@ -135,7 +140,7 @@ def _print_pairs(console: Console, found: Comparison) -> None:
 
 
 def _pair_cells(pair: Pair, digits: int) -> list[str]:
-    effect = "no spread" if pair.effect_size is None else f"{pair.effect_size:+.2f}"
+    effect = f"{pair.effect_size:+.2f}" if pair.effect_size is not None else "-" if pair.welch is None else "no spread"
     return [
         f"{pair.a} / {pair.b}",
         f"{pair.difference:+.{digits}f}",

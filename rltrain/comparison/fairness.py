@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rltrain.comparison.methods import Method
+from rltrain.comparison.methods import METRIC, Method
 from rltrain.comparison.result import Concern, Difference
 from rltrain.differences import ABSENT, differing, flatten
 from rltrain.records import RunRecord, Status
 from rltrain.statistics.intervals import MIN_RUNS
 
+EXACT = "eval/exact_return"
 Settings = dict[str, Any]
 
 
@@ -35,8 +36,8 @@ def _environments(methods: Sequence[Method], common: Sequence[str]) -> Iterator[
     every = list(dict.fromkeys(task for method in methods for task in method.tasks))
     for task in every:
         if task not in common:
-            who = ", ".join(method.name for method in methods if task in method.tasks)
-            yield Concern("environment", f"environments differ: {task} is only of {who}, and does not count")
+            who = " and ".join(method.name for method in methods if task in method.tasks)
+            yield Concern("environment", f"environments differ: {task} has runs of {who} only, and does not count")
 
 
 def _mixed(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -47,9 +48,7 @@ def _mixed(methods: Sequence[Method]) -> Iterator[Concern]:
             if names:
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 told = ", ".join(names[:3]) + more
-                yield Concern(
-                    "mixed", f"the runs of {method.name} on {task} are not of one configuration: {told} differ"
-                )
+                yield Concern("mixed", f"{method.name} on {task} is not one configuration: its runs differ in {told}")
 
 
 def _unequal(methods: Sequence[Method], runs: Sequence[Sequence[RunRecord]], task: str | None) -> Iterator[Concern]:
@@ -94,9 +93,7 @@ def _left_out(methods: Sequence[Method]) -> Iterator[Concern]:
             yield Concern("missing", f"{text} and do not count (seed {seeds})")
         if method.copies:
             what = "1 run" if method.copies == 1 else f"{method.copies} runs"
-            yield Concern(
-                "copies", f"{what} of {method.name} with the settings and the seed of a newer one do not count"
-            )
+            yield Concern("copies", f"{what} of {method.name} with settings and seed of a newer one left out")
 
 
 def _unfinished(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -117,6 +114,14 @@ def _versions(methods: Sequence[Method]) -> Iterator[Concern]:
             by_name = {method.name: value for method, value in zip(methods, values, strict=True)}
             what = "rltrain's source" if name == "source" else name
             yield Concern("versions", f"versions of {what} differ: {_list(by_name)}")
+
+
+def notes(methods: Sequence[Method]) -> list[str]:
+    """Advice that makes nothing unfair."""
+    every = [run for method in methods for runs in method.tasks.values() for run in runs]
+    if methods[0].metric == METRIC and all(len(run.curve(EXACT).steps) for run in every):
+        return [f"{METRIC} is sampled in episodes; the runs have {EXACT} too, which is not: --metric {EXACT}"]
+    return []
 
 
 def differences(methods: Sequence[Method]) -> list[Difference]:

@@ -77,6 +77,10 @@ class Pair:
     permutation_holm: float
     effect_size: float | None
     """Hedges' g; None without any spread."""
+    area_difference: float
+    """Of the areas under the curves, in the same unit."""
+    area_holm: float
+    """p of the permutation test of the areas, corrected for the number of pairs."""
     missed: float | None
     """Chance that Welch's test misses a true difference of the size seen, with these seeds and this many pairs."""
     more_seeds: int | None
@@ -123,6 +127,8 @@ class Comparison:
     profile: tuple[ProfileLine, ...]
     differences: tuple[Difference, ...]
     verdict: str
+    notes: tuple[str, ...] = ()
+    """Advice."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `rltrain compare --json` prints it."""

@@ -219,6 +219,7 @@ class Run:
             "eval_return": latest.get("return_mean"),
             **{f"eval_{name}": latest[name] for name in EXACT if name in latest},
             "eval_success_rate": latest.get("success_rate"),
+            "eval_length": latest.get("length_mean"),
             "best_return": self.evaluate.best,
             "best_step": self.evaluate.best_step,
         }

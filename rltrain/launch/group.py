@@ -1,0 +1,111 @@
+"""A group: one configuration on several seeds, a run for each, in one folder, and what they come to together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rltrain.config.load import dump
+from rltrain.config.schema import Config
+from rltrain.config.seeds import seeds_text
+from rltrain.launch.aggregate import across, write_aggregate
+from rltrain.launch.job import Event, Job, Launcher
+from rltrain.launch.single import write_failure
+from rltrain.records import SUMMARY, RunRecord, Status
+from rltrain.rundir import GROUP, is_run, write_atomic
+
+MISSING = "missing"
+"""Status of a seed that was not begun."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The folder of a group and its configuration, `seeds` included."""
+
+    folder: Path
+    config: Config
+
+    @classmethod
+    def write(cls, folder: Path, config: Config, seeds: Sequence[int]) -> Group:
+        """Make the folder a group of these seeds, or say that it is one of more, or of another length, now."""
+        config = config.model_copy(update={"seed": min(seeds), "seeds": seeds_text(seeds)})
+        write_atomic(folder / GROUP, dump(config))
+        return cls(folder, config)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its seeds, in order."""
+        return self.config.group or []
+
+    def run(self, seed: int) -> RunRecord | None:
+        """The run of one seed, as it is on the disk now; None where it was not begun."""
+        folder = self.folder / f"seed-{seed}"
+        return RunRecord(folder) if is_run(folder) else None
+
+    def jobs(self, *, all_seeds: bool = False) -> list[Job]:
+        """What is missing: the runs that have not finished. With `all_seeds` the others too, which may train longer."""
+        return [
+            Job(self.config.single(seed), self.folder / f"seed-{seed}")
+            for seed in self.seeds
+            if all_seeds or (run := self.run(seed)) is None or run.status is not Status.FINISHED
+        ]
+
+    def train(
+        self,
+        jobs: Sequence[Job],
+        launcher: Launcher,
+        listen: Callable[[Event], None],
+        interrupted: Callable[[], bool],
+    ) -> dict[str, Any]:
+        """Train what `jobs` names. Writes the group's summary and its aggregate for TensorBoard; returns the summary."""
+
+        def listening(event: Event) -> None:
+            if event.kind == "failed":
+                _keep_reason(event.job, event.data["reason"])
+            listen(event)
+
+        launcher.run(jobs, listening, interrupted)
+        summary = self.summary()
+        write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        write_aggregate(
+            self.folder, [run for run in map(self.run, self.seeds) if run and run.status is Status.FINISHED]
+        )
+        return summary
+
+    def summary(self) -> dict[str, Any]:
+        """Every seed's outcome, and over the finished seeds what their figures come to."""
+        rows = [self._row(seed) for seed in self.seeds]
+        states = {row["status"] for row in rows}
+        finished = [row for row in rows if row["status"] == Status.FINISHED]
+        settings: Any = self.config.agent
+        names = [name for name in (finished[0] if finished else {}) if name.startswith("eval_")]
+        return {
+            "group": str(self.folder),
+            "status": next(
+                (state for state in (Status.FAILED, Status.INTERRUPTED, MISSING) if state in states), Status.FINISHED
+            ),
+            "env": self.config.env.id,
+            "agent": settings.name,
+            "n": len(finished),
+            "over_seeds": {name: across([row[name] for row in finished]) for name in names},
+            "seeds": rows,
+        }
+
+    def _row(self, seed: int) -> dict[str, Any]:
+        run = self.run(seed)
+        if run is None:
+            return {"seed": seed, "status": MISSING}
+        told = {key: value for key, value in (run.summary or {}).items() if key not in ("env", "agent")}
+        return {"seed": seed, "status": run.status} | told
+
+
+def _keep_reason(job: Job, reason: str) -> None:
+    """A process that was killed could not write what became of its run."""
+    if not (job.folder / SUMMARY).exists():
+        job.folder.mkdir(parents=True, exist_ok=True)
+        if not is_run(job.folder):
+            write_atomic(job.folder / "config.yaml", dump(job.config))
+        write_failure(job.config, job.folder, reason)

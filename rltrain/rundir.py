@@ -123,9 +123,7 @@ def resolve_run(path: Path) -> Path:
     found = resolve(path)
     if is_group(found):
         one = next((child for child in sorted(found.iterdir()) if is_run(child)), None)
-        raise NoRun(
-            f"{found}: a group of runs" + (f": name one of them, such as {one}" if one else " without a run yet")
-        )
+        raise NoRun(f"{found}: a group, {f'name one of its runs, such as {one}' if one else 'without a run yet'}")
     return found
 
 

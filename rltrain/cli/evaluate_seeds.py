@@ -27,7 +27,8 @@ def evaluate_seeds(
     from rltrain.checkpoint import CheckpointError
     from rltrain.launch.evaluate import evaluate_run, summarise_seeds
 
-    reports, without = [], []
+    reports: list[dict[str, Any]] = []
+    without: list[CheckpointError] = []
     for run in runs:
         try:
             report = evaluate_run(run, episodes, seed, which)

@@ -33,7 +33,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN|GROUP",
-            help="Go on with this run, or do what is missing of this group; CONFIG may be left out.",
+            help="Go on with this run, or with what is missing of this group; needs no CONFIG.",
         ),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the run or the group.")] = None,
@@ -126,8 +126,8 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
     allowed = ", ".join((*RESUMABLE, "seeds") if group else RESUMABLE)
     raise ConfigError(
         *(
-            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was!r} and is {now!r} now, "
-            f"which would change the past; with --resume only {allowed}"
+            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was!r}, is {now!r} now: "
+            f"it would change the past; with --resume only {allowed}"
             for name, (was, now) in changed.items()
         )
     )

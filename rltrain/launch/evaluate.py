@@ -29,7 +29,7 @@ def seeds_in(path: Path) -> list[RunRecord]:
         told = [f"{name} ({_values(values)})" for name, values in list(found.items())[:SHOWN]]
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise ConfigError(
-            f"{path}: {len(runs)} runs that are not seeds of one configuration: they differ in {', '.join(told)}{more}; "
+            f"{path}: {len(runs)} runs, not seeds of one configuration: they differ in {', '.join(told)}{more}; "
             f"name one of them, or a group, such as {runs[-1].folder}"
         )
     newest = {run.seed: run for run in runs}

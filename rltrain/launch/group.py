@@ -60,7 +60,7 @@ class Group:
         listen: Callable[[Event], None],
         interrupted: Callable[[], bool],
     ) -> dict[str, Any]:
-        """Train what `jobs` names. Writes the group's summary and its aggregate for TensorBoard; returns the summary."""
+        """Train these; write the group's summary, and its aggregate for TensorBoard. Returns the summary."""
 
         def listening(event: Event) -> None:
             if event.kind == "failed":
@@ -79,14 +79,13 @@ class Group:
         """Every seed's outcome, and over the finished seeds what their figures come to."""
         rows = [self._row(seed) for seed in self.seeds]
         states = {row["status"] for row in rows}
+        open_ = states & {Status.INTERRUPTED, Status.RUNNING, MISSING}
         finished = [row for row in rows if row["status"] == Status.FINISHED]
         settings: Any = self.config.agent
         names = [name for name in (finished[0] if finished else {}) if name.startswith("eval_")]
         return {
             "group": str(self.folder),
-            "status": next(
-                (state for state in (Status.FAILED, Status.INTERRUPTED, MISSING) if state in states), Status.FINISHED
-            ),
+            "status": Status.INTERRUPTED if open_ else Status.FAILED if Status.FAILED in states else Status.FINISHED,
             "env": self.config.env.id,
             "agent": settings.name,
             "n": len(finished),

@@ -40,4 +40,4 @@ class Launcher(Protocol):
     def run(
         self, jobs: Sequence[Job], listen: Callable[[Event], None], interrupted: Callable[[], bool] = lambda: False
     ) -> None:
-        """Return when every job has ended or failed; once `interrupted`, those that run save and end, no other begins."""
+        """Return when every job has ended or failed. Once `interrupted`, none begins, those that train save and end."""

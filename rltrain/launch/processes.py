@@ -89,9 +89,8 @@ class _Worker:
         self._output.close()
         self.dismiss()
         code = self.process.returncode
-        return (
-            f"its process was killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
-        )
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"its process {how}"
 
 
 class ProcessLauncher:

@@ -12,6 +12,7 @@ from rltrain import checkpoint
 from rltrain.config.schema import Config
 from rltrain.core import ConfigError, RltrainError
 from rltrain.experiment import Run, Summary
+from rltrain.logger import METRICS, read_metrics
 from rltrain.loop import Callback
 from rltrain.records import SUMMARY
 from rltrain.rundir import write_atomic
@@ -75,6 +76,7 @@ def reason_of(error: Exception) -> str:
 def write_failure(config: Config, folder: Path, reason: str) -> None:
     """Leave a summary in a run that failed: what it was, and why it is no more."""
     settings: Any = config
+    entries = read_metrics(folder) if (folder / METRICS).exists() else []
     summary = {
         "run": str(folder),
         "status": "failed",
@@ -82,5 +84,6 @@ def write_failure(config: Config, folder: Path, reason: str) -> None:
         "env": config.env.id,
         "agent": settings.agent.name,
         "seed": config.seed,
+        "steps": entries[-1]["step"] if entries else 0,
     }
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")

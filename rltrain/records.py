@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
+from rltrain.config.reader import read, read_file
 from rltrain.core import Array
 from rltrain.logger import METRICS, read_metrics
 from rltrain.rundir import NoRun, is_locked, is_run
+from rltrain.sittings import read_sittings
 
 SUMMARY = "summary.json"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where PyYAML has it
+SCORES = ("eval/exact_return", "eval/return", "rollout/return")
+"""What a run is judged by at a glance: the first of these that it has."""
 
 
 class Status(StrEnum):
@@ -37,6 +40,15 @@ class Curve(NamedTuple):
     values: Array  # (T,) float64
 
 
+class Standing(NamedTuple):
+    """How far a run is, and what it is worth."""
+
+    steps: int  # environment steps that were taken, as far as they are written down
+    metric: str | None  # the first of SCORES that was logged
+    last: float | None
+    best: float | None
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run folder. What it tells is read when it is asked for, and then kept."""
@@ -45,18 +57,45 @@ class RunRecord:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Every setting, as `config.yaml` holds it."""
-        data: dict[str, Any] = yaml.load((self.folder / "config.yaml").read_bytes(), Loader=_Loader)
-        return data
+        """Every setting, as `config.yaml` holds it. Raises ConfigError where it is damaged."""
+        path = self.folder / "config.yaml"
+        return read(read_file(path), str(path), fast=True).data
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
-        """What the run came to; None before its end."""
+        """What the run came to; None before its end, and where it was killed."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
+            found: Any = json.loads((self.folder / SUMMARY).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return found
+        return found if isinstance(found, dict) else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed."""
+        return None if self.summary is None else self.summary.get("reason")
+
+    @cached_property
+    def sittings(self) -> list[dict[str, Any]]:
+        """When, on what and by which command it ran, first to last (`sittings.py`)."""
+        return read_sittings(self.folder)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """From the summary where there is one, else from the log, of which only what is asked for is parsed."""
+        told = self.summary or {}
+        if told.get("eval_return") is not None:
+            exact = told.get("eval_exact_return")
+            name, last = (SCORES[1], told["eval_return"]) if exact is None else (SCORES[0], exact)
+            return Standing(told["steps"], name, last, told["best_return"])
+        log = (self.folder / METRICS).read_bytes() if (self.folder / METRICS).exists() else b""
+        log = log[: log.rfind(b"\n") + 1]  # without a line that is being written
+        line = log[log.rfind(b"\n", 0, -1) + 1 :]
+        steps = told.get("steps", json.loads(line)["step"] if line else 0)
+        for name in SCORES:
+            if values := [float(number) for number in re.findall(rb'"%s": ([-+.\deE]+)' % name.encode(), log)]:
+                return Standing(steps, name, values[-1], max(values))
+        return Standing(steps, None, None, None)
 
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
@@ -69,6 +108,11 @@ class RunRecord:
         if is_locked(self.folder):
             return Status.RUNNING
         return Status.INTERRUPTED if self.summary is None else Status(self.summary["status"])
+
+    @property
+    def total_steps(self) -> int:
+        """Environment steps that it was to take."""
+        return int(self.config["train"]["total_steps"])
 
     @property
     def seed(self) -> int:

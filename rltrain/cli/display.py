@@ -118,6 +118,10 @@ class Display:
         exact, best = summary.get("eval_exact_return"), summary["best_return"]
         score, name = (summary["eval_return"], "eval return") if exact is None else (exact, "exact return")
         text = "" if score is None else f", {name} {score:.5g} (best {best:.5g} at step {summary['best_step']:,})"
+        if summary["eval_success_rate"] is not None:
+            text += f", success rate {summary['eval_success_rate']:.1%}"
+        if summary["eval_length"] is not None:
+            text += f", mean length {summary['eval_length']:.1f}"
         self._print(f"{summary['status']} at step {summary['steps']:,} after {summary['seconds']:.1f} s{text}")
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")

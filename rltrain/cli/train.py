@@ -114,7 +114,7 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
     """What goes on must be what was begun. Raises ConfigError with every setting that is not."""
     from rltrain.config.load import to_dict
     from rltrain.core import ConfigError
-    from rltrain.differences import differing
+    from rltrain.differences import ABSENT, differing
 
     group = stored.group is not None
     found = differing([to_dict(stored), to_dict(config)])
@@ -124,11 +124,12 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
         return
     written = {text.split("=")[0]: text for text in overrides}
     allowed = ", ".join((*RESUMABLE, "seeds") if group else RESUMABLE)
+    shown = {name: ["not set" if value is ABSENT else repr(value) for value in row] for name, row in changed.items()}
     raise ConfigError(
         *(
-            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was!r}, is {now!r} now: "
+            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was}, is {now} now: "
             f"it would change the past; with --resume only {allowed}"
-            for name, (was, now) in changed.items()
+            for name, (was, now) in shown.items()
         )
     )
 

@@ -13,9 +13,8 @@ from rltrain.config.schema import Config
 from rltrain.config.seeds import seeds_text
 from rltrain.launch.aggregate import across, write_aggregate
 from rltrain.launch.job import Event, Job, Launcher
-from rltrain.launch.single import write_failure
 from rltrain.records import SUMMARY, RunRecord, Status
-from rltrain.rundir import GROUP, is_run, write_atomic
+from rltrain.rundir import GROUP, is_locked, is_run, write_atomic
 
 MISSING = "missing"
 """Status of a seed that was not begun."""
@@ -63,6 +62,8 @@ class Group:
         """Train these; write the group's summary, and its aggregate for TensorBoard. Returns the summary."""
 
         def listening(event: Event) -> None:
+            if event.kind == "started" and not is_locked(event.job.folder):
+                (event.job.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier sitting
             if event.kind == "failed":
                 _keep_reason(event.job, event.data["reason"])
             listen(event)
@@ -102,9 +103,21 @@ class Group:
 
 
 def _keep_reason(job: Job, reason: str) -> None:
-    """A process that was killed could not write what became of its run."""
-    if not (job.folder / SUMMARY).exists():
-        job.folder.mkdir(parents=True, exist_ok=True)
-        if not is_run(job.folder):
-            write_atomic(job.folder / "config.yaml", dump(job.config))
-        write_failure(job.config, job.folder, reason)
+    """Write what became of a run where it could not do so itself, as when its process was killed."""
+    if (job.folder / SUMMARY).exists() or is_locked(job.folder):
+        return
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if not is_run(job.folder):
+        write_atomic(job.folder / "config.yaml", dump(job.config))
+    settings: Any = job.config
+    summary = {
+        "run": str(job.folder),
+        "status": Status.FAILED,
+        "reason": reason,
+        "env": job.config.env.id,
+        "agent": settings.agent.name,
+        "seed": job.config.seed,
+        "total_steps": job.config.train.total_steps,
+        "steps": RunRecord(job.folder).standing.steps,
+    }
+    write_atomic(job.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")

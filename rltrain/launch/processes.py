@@ -141,7 +141,8 @@ class ProcessLauncher:
                 idle = _Worker(selector)
                 workers.append(idle)
             idle.job = job = waiting.popleft()
-            idle.order({"config": to_dict(job.config), "folder": str(job.folder), "plugins": self._plugins})
+            order = {"config": to_dict(job.config), "folder": str(job.folder)}
+            idle.order(order | {"plugins": self._plugins, "command": sys.argv})
             listen(Event(job, "started", {}))
         for worker in workers:
             if worker.job is None:

@@ -1,21 +1,16 @@
-"""One run in its folder, the same whether it is alone or one of many: begin or go on, train, leave a summary."""
+"""One run in its folder, the same whether it is alone or one of many: begin or go on, and train."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rltrain import checkpoint
 from rltrain.config.schema import Config
-from rltrain.core import ConfigError, RltrainError
+from rltrain.core import ConfigError
 from rltrain.experiment import Run, Summary
-from rltrain.logger import METRICS, read_metrics
 from rltrain.loop import Callback
-from rltrain.records import SUMMARY
-from rltrain.rundir import write_atomic
 
 
 class Watcher(Callback, Protocol):
@@ -47,43 +42,12 @@ def train_run(
     resuming: bool = False,
     saved: checkpoint.Checkpoint | None = None,
 ) -> Summary:
-    """Train in a folder that the caller has locked; with `resuming`, from `saved` or from nothing.
-
-    An error is written to the run's summary and raised.
-    """
-    (folder / SUMMARY).unlink(missing_ok=True)  # it told of the sitting before
+    """Train in a folder that the caller has locked; with `resuming`, from `saved` or from nothing."""
+    run = Run(config, folder, [watcher])
     try:
-        run = Run(config, folder, [watcher])
-        try:
-            if resuming:
-                run.resume(saved)
-            watcher.watch(run)
-            return run.train(interrupted)
-        finally:
-            run.close()
-    except Exception as error:
-        with suppress(OSError):  # a full disk has the first word
-            write_failure(config, folder, reason_of(error))
-        raise
-
-
-def reason_of(error: Exception) -> str:
-    """An error in one line."""
-    text = (str(error).strip() or "no message").splitlines()[0]
-    return text if isinstance(error, RltrainError) else f"{type(error).__name__}: {text}"
-
-
-def write_failure(config: Config, folder: Path, reason: str) -> None:
-    """Leave a summary in a run that failed: what it was, and why it is no more."""
-    settings: Any = config
-    entries = read_metrics(folder) if (folder / METRICS).exists() else []
-    summary = {
-        "run": str(folder),
-        "status": "failed",
-        "reason": reason,
-        "env": config.env.id,
-        "agent": settings.agent.name,
-        "seed": config.seed,
-        "steps": entries[-1]["step"] if entries else 0,
-    }
-    write_atomic(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        if resuming:
+            run.resume(saved)
+        watcher.watch(run)
+        return run.train(interrupted)
+    finally:
+        run.close()

@@ -24,7 +24,7 @@ from rltrain.config.load import dump, from_dict
 from rltrain.config.schema import Config
 from rltrain.core import Progress, RltrainError
 from rltrain.experiment import Run, Summary
-from rltrain.launch.single import newest_checkpoint, reason_of, train_run
+from rltrain.launch.single import newest_checkpoint, train_run
 from rltrain.registry import load_plugins
 from rltrain.rundir import RunLocked, is_run, lock_run, write_atomic
 
@@ -159,18 +159,25 @@ def _output_to(path: Path) -> Iterator[None]:
             path.unlink()
 
 
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    return text if isinstance(error, RltrainError) else f"{type(error).__name__}: {text}"
+
+
 def _serve(orders: Orders, tell: Tell) -> None:
     """Train what comes until nothing more does; what comes after the word to stop is not begun."""
     while (order := orders.jobs.get()) is not None:
         if orders.stop.is_set():
             tell("ended", {"status": "interrupted"})
             continue
+        sys.argv[:] = order["command"]  # what the user typed, which the run notes down
         try:
             load_plugins(order["plugins"])
             config = from_dict(order["config"]).config
             summary = train(config, Path(order["folder"]), tell, orders.stop)
         except Exception as error:  # one job fails, the next is another
-            tell("failed", {"reason": reason_of(error)})
+            tell("failed", {"reason": _reason(error)})
         else:
             tell("ended", summary)
 

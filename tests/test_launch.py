@@ -312,8 +312,15 @@ def test_what_cannot_be_is_refused_before_any_work(tiny, group, tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "seeds"),
-    [("3", [7, 8, 9]), ("0-2", [0, 1, 2]), ("0-1, 5", [0, 1, 5]), ("[4, 2]", [4, 2]), ('"6"', [6])]
-    + [("1", None), ("null", None)],
+    [
+        ("3", [7, 8, 9]),
+        ("0-2", [0, 1, 2]),
+        ("0-1, 5", [0, 1, 5]),
+        ("[4, 2]", [4, 2]),
+        ('"6"', [6]),
+        ("1", None),
+        ("null", None),
+    ],
 )
 def test_seeds_are_a_number_a_list_or_a_text(written, seeds):
     config = parse(TINY + f"seed: 7\nseeds: {written}\n", source="x.yaml").config

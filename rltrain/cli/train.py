@@ -23,12 +23,8 @@ def train(
         list[str] | None,
         typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="YAML file, then settings that replace the file's."),
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="Several seeds, a run each: 0-9, or 0-4,7, or how many.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=1_000, help="Seeds that train at once; by default one a core.")
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds, a run each: 0-9, or 0-4,7, or how many.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1_000, help="Seeds at once; by default one a core.")] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -60,10 +56,10 @@ def train(
         if run_dir is not None and run_dir.resolve() != resume.resolve():
             raise ConfigError(f"--run-dir {run_dir}: what is resumed stays in its folder, {resume}")
         _resume(resume, path, overrides, how)
-        return
-    if path is None:
+    elif path is not None:
+        _start(load_config(path, overrides), path.stem, run_dir, how)
+    else:
         raise ConfigError("train needs a CONFIG, for example: rltrain train configs/dqn_cartpole.yaml")
-    _start(load_config(path, overrides), path.stem, run_dir, how)
 
 
 def _start(config: Config, name: str, run_dir: Path | None, how: How) -> None:

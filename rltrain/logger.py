@@ -97,7 +97,7 @@ class RunLogger:
         from tensorboard.util.tensor_util import make_tensor_proto
 
         charts = []
-        for name in names:
+        for name in reversed(names):  # the tab shows the last one first
             lower, upper = band_tags(name)
             series = layout_pb2.MarginChartContent.Series(value=name, lower=lower, upper=upper)
             charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
@@ -147,7 +147,7 @@ class RunLogger:
 
 def band_tags(name: str) -> tuple[str, str]:
     """The names under which the bounds of a mean over seeds are logged."""
-    return f"band/{name}_low", f"band/{name}_high"
+    return f"uncertainty/{name}_low", f"uncertainty/{name}_high"
 
 
 def _plain(value: float) -> float | None:

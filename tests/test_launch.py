@@ -136,13 +136,13 @@ def test_tensorboard_shows_the_seeds_and_the_mean_with_its_band(group):
     reader = EventAccumulator(str(group / "aggregate"), size_guidance={"scalars": 0, "tensors": 0})
     reader.Reload()
     layout = reader.Tensors("custom_scalars__config__")
-    assert b"band/eval/return_low" in layout[0].tensor_proto.string_val[0]
+    assert b"uncertainty/eval/return_low" in layout[0].tensor_proto.string_val[0]
     curves = [run.curve("eval/return") for run in find_runs(group)]
     means = [(event.step, event.value) for event in reader.Scalars("eval/return")]
     assert [step for step, _ in means] == [500, 1000, 1500]
     for index, (_, value) in enumerate(means):
         assert value == pytest.approx(sum(curve.values[index] for curve in curves) / 5, abs=1e-6)
-    low, high = (reader.Scalars(f"band/eval/return_{end}")[-1].value for end in ("low", "high"))
+    low, high = (reader.Scalars(f"uncertainty/eval/return_{end}")[-1].value for end in ("low", "high"))
     assert low <= means[-1][1] <= high
     assert len(find_runs(group)) == 5  # the aggregate is no run
 

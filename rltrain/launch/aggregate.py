@@ -14,8 +14,17 @@ from rltrain.records import RunRecord
 
 AGGREGATE = "aggregate"
 """Folder in a group; TensorBoard shows it as one more run."""
-CURVES = ("eval/", "rollout/")
-"""Beginnings of the names of the metrics that are averaged over seeds."""
+CURVES = (
+    "eval/exact_return",
+    "eval/percent_of_optimal",
+    "eval/return",
+    "eval/success_rate",
+    "eval/length",
+    "rollout/return",
+    "rollout/success_rate",
+    "rollout/length",
+)
+"""Metrics that are averaged over seeds, where every seed has them."""
 
 
 def across(values: Sequence[float | None]) -> dict[str, Any] | None:
@@ -60,7 +69,7 @@ def write_aggregate(group: Path, runs: Sequence[RunRecord]) -> None:
     """
     folder = group / AGGREGATE
     shutil.rmtree(folder, ignore_errors=True)
-    names = _common(runs)
+    names = [name for name in CURVES if runs and all(len(run.curve(name).steps) for run in runs)]
     if not names:
         return
     folder.mkdir()
@@ -73,12 +82,6 @@ def write_aggregate(group: Path, runs: Sequence[RunRecord]) -> None:
     for step in sorted(entries):
         log.log(step, entries[step])
     log.close()
-
-
-def _common(runs: Sequence[RunRecord]) -> list[str]:
-    """The metrics that every run has, in alphabetical order."""
-    logged = [{name for entry in run.entries for name in entry if name.startswith(CURVES)} for run in runs]
-    return sorted(name for name in set[str]().union(*logged) if all(len(run.curve(name).steps) for run in runs))
 
 
 def _averaged(name: str, runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, float]]]:

@@ -65,6 +65,10 @@ def _train(group: Group, jobs: list[Job], how: How) -> None:
         board.say(f"group folder: {group.folder}, {workers} worker{'s' if workers > 1 else ''}")
         summary = group.train(jobs, launcher, board, interruption)
     board.conclude(summary)
+    if how.quiet or how.as_json:
+        for row in summary["seeds"]:
+            if row["status"] == "failed":
+                typer.echo(f"error: seed {row['seed']} failed: {row.get('reason')}", err=True)
     if how.as_json:
         typer.echo(json.dumps(summary))
     if interruption():

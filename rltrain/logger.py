@@ -167,6 +167,12 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def whole_lines(folder: Path) -> list[bytes]:
+    """The lines of a run's `metrics.jsonl`; empty where there is none, and without one that is being written."""
+    path = folder / METRICS
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The entries of a run's `metrics.jsonl`; a torn last line is left out."""
     entries = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +84,16 @@ def write_aggregate(group: Path, runs: Sequence[RunRecord]) -> None:
     log.close()
 
 
-def _averaged(name: str, runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, float]]]:
+def _averaged(name: str, runs: Sequence[RunRecord]) -> Iterator[tuple[int, dict[str, float]]]:
     """Mean and bounds of one metric at every step at which a run has logged it and all have begun to."""
-    from rltrain.statistics.curves import align
-    from rltrain.statistics.intervals import mean_estimate
+    from rltrain.statistics.curves import align, mean_band
 
     curves = [run.curve(name) for run in runs]
     grid = np.unique(np.concatenate([curve.steps for curve in curves]))
     grid = grid[grid >= max(curve.steps[0] for curve in curves)]
-    low, high = band_tags(name)
-    found = []
-    for step, values in zip(grid.tolist(), align(curves, grid).T, strict=True):
-        estimate = mean_estimate(values)
-        figures = {name: estimate.value}
-        if estimate.low is not None and estimate.high is not None:
-            figures |= {low: estimate.low, high: estimate.high}
-        found.append((step, figures))
-    return found
+    found = mean_band(align(curves, grid), grid)
+    for index, step in enumerate(grid.tolist()):
+        figures = {name: float(found.value[index])}
+        if found.low is not None and found.high is not None:
+            figures |= zip(band_tags(name), (float(found.low[index]), float(found.high[index])), strict=True)
+        yield step, figures

@@ -10,6 +10,9 @@ from rltrain.report.episodes import Episode
 from rltrain.report.style import DASHES, Style, figure_number
 from rltrain.statistics.intervals import Estimate
 
+DASH = "\u2013"
+"""Where there is nothing to say."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -35,7 +38,7 @@ def setting(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def number(value: float | None, missing: str = "\u2013") -> Cell:
+def number(value: float | None, missing: str = DASH) -> Cell:
     """A number, or a dash where there is none."""
     return Cell(missing) if value is None else Cell(figure_number(value), float(value))
 
@@ -61,9 +64,9 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns are numbers; the first never is."""
+        """Which columns hold nothing but numbers; the first never does."""
         columns = list(zip(*self.rows, strict=True))[1:]
-        return [False, *(any(cell.value is not None for cell in column) for column in columns)]
+        return [False, *(all(cell.value is not None or cell.text == DASH for cell in column) for column in columns)]
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def draw_scores(axes: Axes, scores: Sequence[Scores], label: str) -> None:
             axes.plot([estimate.low, estimate.high], [row + 0.3] * 2, color=look.colour, lw=2.2, solid_capstyle="round")
             axes.plot(estimate.value, row + 0.3, ls="", marker="D", color=look.colour, ms=7)
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_yticks(range(len(scores)), [_short(each.name, 14) for each in scores])
+    axes.set_yticks(np.arange(len(scores)) + 0.1, [_short(each.name, 14) for each in scores])
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)

@@ -10,7 +10,7 @@ from rltrain.comparison.compare import compare
 from rltrain.comparison.result import Comparison, Pair, Row
 from rltrain.comparison.result import Table as Figures
 from rltrain.core import ConfigError
-from rltrain.report.blocks import Block, Cell, Plot, Plots, Section, Table, Text, estimate, number, setting
+from rltrain.report.blocks import DASH, Block, Cell, Plot, Plots, Section, Table, Text, estimate, number, setting
 from rltrain.report.figures import Scores, draw_profile, draw_scores, drawing, sheet
 from rltrain.report.learning import LARGE
 from rltrain.report.methods import Method, all_tasks, last
@@ -55,6 +55,8 @@ def outcome_section(methods: Sequence[Method], found: Comparison | str) -> Secti
     blocks += [_figures(table, looks, index) for index, table in enumerate(found.tables)]
     blocks.append(Plots(list(_plots(found, looks)), [(name, looks[name]) for name in found.methods], _reading(found)))
     blocks += _pairs(found)
+    if found.notes:
+        blocks.append(Text(found.notes, "note"))
     blocks.extend(_further(methods))
     return Section("result", "Result", blocks)
 
@@ -74,7 +76,7 @@ def _figures(table: Figures, looks: Looks, index: int) -> Table:
     note = "Each seed counts by its last entry. Brackets: 95 % intervals, of means by Student's t, else by bootstrap."
     if table.threshold is not None:
         head.append(f"steps to {table.threshold:g}")
-        note += f" {table.threshold:g} is {table.threshold_source}; steps are the median, of the seeds that reached it."
+        note += f" {table.threshold:g} is {table.threshold_source}; steps are the median seed's."
     rows = [_row(row, looks[row.method], table.threshold is not None) for row in table.rows]
     return Table(f"figures-{index}", f"{table.task}{budget}: {table.unit}", head, rows, note)
 
@@ -98,7 +100,7 @@ def _plots(found: Comparison, looks: Looks) -> Iterator[Plot]:
             figure, (axes,) = sheet(LARGE[0], 64 + max(3, len(scores)) * ROW)
             draw_scores(axes, scores, found.metric)
             yield Plot(heading, inline(figure, name=f"scores-{index}", label=f"{heading}. {ends}."))
-    if len(found.methods) > 1 and found.profile and len(found.profile[0].thresholds) > 1:
+    if found.pairs and len(found.profile[0].thresholds) > 1 and any(row.n > 1 for row in found.tables[-1].rows):
         yield _profile(found, looks)
 
 
@@ -131,10 +133,11 @@ def _pairs(found: Comparison) -> list[Block]:
         return []
     holm = ", Holm" if len(found.pairs) > 1 else ""
     head = ["a / b", "difference", "P(a better than b)", f"Welch p{holm}", f"permutation p{holm}", "effect size g"]
-    head += ["chance to miss it", "seeds that settle it"]
+    head += ["area difference", f"area p{holm}", "chance to miss it", "seeds that settle it"]
     note = (
-        "Chance to miss it: how often Welch's test would not show a true difference of this size with these seeds. "
-        "Seeds that settle it: for each method, so that it is missed one time in five."
+        "Area: under the learning curve, over the whole budget. Chance to miss it: how often Welch's test would not "
+        "show a true difference of this size with these seeds. Seeds that settle it: for each method, with which it is "
+        "missed one time in five."
     )
     rows = [_pair(pair) for pair in found.pairs]
     return [Table("pairs", "Pairs of methods", head, rows, note)]
@@ -147,10 +150,16 @@ def _pair(pair: Pair) -> list[Cell]:
         estimate(pair.improvement),
         _p(pair.welch_holm),
         _p(pair.permutation_holm),
-        number(pair.effect_size, "no spread"),
+        number(pair.effect_size, DASH if pair.welch is None else "no spread"),
+        number(pair.area_difference),
+        _p(pair.area_holm),
         number(pair.missed),
-        Cell("\u2013") if pair.more_seeds is None else Cell(f"{pair.more_seeds:,}", float(pair.more_seeds)),
+        _count(pair.more_seeds),
     ]
+
+
+def _count(value: int | None) -> Cell:
+    return number(None) if value is None else Cell(f"{value:,}", float(value))
 
 
 def _p(value: float | None) -> Cell:

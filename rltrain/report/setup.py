@@ -8,7 +8,7 @@ from typing import Any
 
 from rltrain.differences import differing
 from rltrain.records import RunRecord
-from rltrain.report.blocks import Block, Cell, Listing, Section, Table, number
+from rltrain.report.blocks import DASH, Block, Cell, Listing, Section, Table, number
 from rltrain.report.methods import Method, last
 
 
@@ -35,7 +35,7 @@ def _methods(methods: Sequence[Method]) -> Table:
     for name, fact in facts.items():
         told = [_told(map(fact, method.runs)) for method in methods]
         if any(told):
-            rows.append([Cell(name), *(Cell(text or "\u2013") for text in told)])
+            rows.append([Cell(name), *(Cell(text or DASH) for text in told)])
     return Table("methods", "Methods", ["", *(method.name for method in methods)], rows)
 
 
@@ -100,8 +100,8 @@ def _runs(methods: Sequence[Method]) -> Table:
                 Cell(f"{method.name}, {Path(run.folder).name}", look=method.look),
                 Cell(str(run.seed), float(run.seed)),
                 Cell(run.status.value),
-                Cell(f"{run.entries[-1]['step']:,}" if run.entries else "0"),
-                Cell(duration(summary.get("seconds"))),
+                _steps(run),
+                _time(summary.get("seconds")),
                 number(last(run, "eval/return")),
                 number(float(returns.max()) if len(returns) else None),
             ]
@@ -109,10 +109,19 @@ def _runs(methods: Sequence[Method]) -> Table:
     return Table("runs", "Runs", head, rows, "Returns are means of the greedy evaluations while training.")
 
 
+def _steps(run: RunRecord) -> Cell:
+    steps = run.standing.steps
+    return Cell(f"{steps:,}", float(steps))
+
+
+def _time(seconds: float | None) -> Cell:
+    return Cell(duration(seconds), seconds)
+
+
 def duration(seconds: float | None) -> str:
     """1 h 02 min, 3 min 20 s, 4.2 s."""
     if seconds is None:
-        return "\u2013"
+        return DASH
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from made import logged
 from PIL import Image
 
 from rltrain.cli.main import main
@@ -111,9 +112,9 @@ def call(*arguments, code=0):
     assert (end.value.code or 0) == code
 
 
-def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(logged, tmp_path, capsys):
+def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(tmp_path, capsys):
     for seed in range(5):
-        group = logged("a", seed, eval__return=[1.0, 2.0, seed], loss=[3.0, 2.0, 1.0])
+        group = logged(tmp_path, "a", seed, eval__return=[1.0, 2.0, seed], loss=[3.0, 2.0, 1.0])
     call("plot", group, "--out", tmp_path / "one.svg", "--metric", "eval/return", "--metric", "loss")
     told = capsys.readouterr().out
     assert "95 % t interval" in told
@@ -134,8 +135,8 @@ def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(logged, tmp_path, 
         (["{group}", "--out", "{tmp}/x.svg", "--metric", "lost"], 2, "'lost' was never logged; there are: eval/return"),
     ],
 )
-def test_plot_refuses_in_one_line(logged, tmp_path, capsys, arguments, code, told):
-    group = logged("a", 0, eval__return=[1.0, 2.0])
+def test_plot_refuses_in_one_line(tmp_path, capsys, arguments, code, told):
+    group = logged(tmp_path, "a", 0, eval__return=[1.0, 2.0])
     call("plot", *(each.format(group=group, tmp=tmp_path) for each in arguments), code=code)
     error = capsys.readouterr().err
     assert told in error

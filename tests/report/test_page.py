@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import logged, train
 from reading import Page
 
 from rltrain.cli.main import main
@@ -20,6 +21,18 @@ from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
 
 REFERENCES = ("src", "href", "poster", "srcset", "action", "data")
+
+
+@pytest.fixture(scope="session")
+def groups(tmp_path_factory):
+    """Five seeds of Q-learning, and three of SARSA, in a folder whose name is hostile."""
+    root = tmp_path_factory.mktemp("report")
+    many, few = root / "q_learning", root / "<b>sarsa & co"
+    for seed in range(5):
+        train(many / f"seed-{seed}", "q_learning", seed)
+    for seed in range(3):
+        train(few / f"seed-{seed}", "sarsa", seed)
+    return many, few
 
 
 @pytest.fixture(scope="session")
@@ -206,8 +219,8 @@ def test_a_page_with_videos_is_written_whole(groups, tmp_path, monkeypatch, caps
     assert "wrote" in capsys.readouterr().out
 
 
-def test_runs_without_an_end_or_a_checkpoint_still_make_a_page(logged):
-    methods = find_methods([logged("bare", 0, rollout__return=[1.0, 2.0, 3.0])])
+def test_runs_without_an_end_or_a_checkpoint_still_make_a_page(tmp_path):
+    methods = find_methods([logged(tmp_path, "bare", 0, rollout__return=[1.0, 2.0, 3.0])])
     page = Page(render(gather(methods, videos=False, announce=lambda text: None)))
     assert "interrupted" in page.text
     assert re.search(r"seed 0 could not be evaluated: .*no checkpoint", page.text)

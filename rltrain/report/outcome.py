@@ -47,8 +47,8 @@ def outcome_section(methods: Sequence[Method], found: Comparison | str) -> Secti
         return Section("result", "Result", [Text([f"There is no result: {found}"], "warning")])
     looks = {method.name: method.look for method in methods}
     blocks: list[Block] = []
-    if concerns := [f"{concern.text[0].upper()}{concern.text[1:]}." for concern in found.concerns]:
-        blocks.append(Text(concerns, "warning"))
+    if found.concerns:
+        blocks.append(Text([concern.text for concern in found.concerns], "warning"))
     if found.pairs or len(methods) > 1:
         more = [pair.verdict for pair in found.pairs] if len(found.pairs) > 1 else []
         blocks.append(Text([found.verdict, *more], "verdict"))
@@ -97,7 +97,7 @@ def _plots(found: Comparison, looks: Looks) -> Iterator[Plot]:
         heading = f"Final scores, {table.task}" if len(found.tables) > 1 else "Final scores"
         ends = "; ".join(f"{row.method}: mean {figure_number(row.mean.value)}" for row in table.rows)
         with drawing():
-            figure, (axes,) = sheet(LARGE[0], 64 + max(3, len(scores)) * ROW)
+            figure, (axes,) = sheet(LARGE[0], 64 + max(2, len(scores)) * ROW)
             draw_scores(axes, scores, found.metric)
             yield Plot(heading, inline(figure, name=f"scores-{index}", label=f"{heading}. {ends}."))
     if found.pairs and len(found.profile[0].thresholds) > 1 and any(row.n > 1 for row in found.tables[-1].rows):
@@ -183,7 +183,13 @@ def _further(methods: Sequence[Method]) -> Iterator[Table]:
         if names:
             caption = "Last evaluation" + (f", {task}" if len(tasks) > 1 else "")
             head = ["method", *(FURTHER[name] for name in names)]
-            yield Table(f"further-{index}", caption, head, rows, "Means over the seeds, with 95 % t intervals.")
+            yield Table(
+                f"further-{index}",
+                caption,
+                head,
+                rows,
+                f"Means over the seeds, with 95 % t intervals from {MIN_RUNS} seeds on.",
+            )
 
 
 def _ends(method: Method, task: str, metric: str) -> list[float]:

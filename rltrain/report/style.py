@@ -48,7 +48,7 @@ def figure_number(value: float, beside: float = 0.0) -> str:
     if 0 < size < 0.01:
         text = f"{value:.2g}"
     else:
-        text = f"{value:,.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3}f}"
+        text = f"{value:,.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3}f}"
     return text.replace("-", "\u2212")
 
 

@@ -12,8 +12,9 @@ from made import logged, train
 from reading import Page
 
 from rltrain.cli.main import main
+from rltrain.pictures.recording import Recording
 from rltrain.records import find_runs
-from rltrain.report.episodes import EPISODES, chosen
+from rltrain.report.episodes import EPISODES, TEXT_FRAMES, Part, _text, chosen
 from rltrain.report.methods import find_methods
 from rltrain.report.page import gather, render
 from rltrain.report.setup import duration
@@ -140,7 +141,7 @@ def test_the_tables_are_those_of_compare(groups, page, monkeypatch, capsys):
     ]
     assert found["verdict"] in page.text
     assert found["concerns"]
-    assert all(concern["text"][1:] in page.text for concern in found["concerns"])
+    assert all(concern["text"] in page.text for concern in found["concerns"])
     told = {row[0]["text"] for row in page.tables["table-differences"][1:]}
     assert told == {each["name"] for each in found["differences"]}
 
@@ -178,6 +179,14 @@ def test_episodes_are_those_of_a_fresh_evaluation(groups, page):
     assert f"Of {len(returns)} fresh greedy episodes on fixed seeds (5 runs, 20 each)" in page.text
     assert f"which returned from {min(returns):g} to {max(returns):g}." in page.text
     assert "does not repeat itself" not in page.text
+
+
+def test_text_of_a_terminal_keeps_what_it_marked_and_loses_its_codes():
+    seen = Recording(frames=["S\x1b[41mF\x1b[0mG"] * (TEXT_FRAMES + 2))
+    parts = _text(seen)["text"]
+    assert parts[:3] == [Part("S", False), Part("F", True), Part("G\nS", False)]
+    assert parts[-1].text.endswith("... 2 more frames")
+    assert not any("\x1b" in part.text for part in parts)
 
 
 def test_durations_are_written_for_people():

@@ -115,6 +115,7 @@ class Picture:
     title: str
     uri: str
     alt: str
+    width: int  # of a screen's pixels, where there is room
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from rltrain.core import RltrainError
 from rltrain.envs.vector import make_env
+from rltrain.pictures.panels import DPI
 from rltrain.pictures.table_picture import draw_table, table_of
 from rltrain.records import RunRecord
 from rltrain.report.blocks import Block, Picture, Section, Text
 from rltrain.report.media import png_uri
 from rltrain.report.methods import Method, last
 from rltrain.saved import SavedPolicy
+
+SCREEN_DPI = 96
 
 
 def table_section(methods: Sequence[Method]) -> Section:
@@ -43,6 +46,7 @@ def _pictures(method: Method, task: str) -> list[Block]:
             draw_table(path, table, title=f"{run.agent} on {task}, seed {run.seed}, step {policy.step:,}")
             heading = f"{method.name}: seed {run.seed}, the median run of {len(method.on(task))}"
             alt = f"Values, greedy actions and visits that {method.name} learnt on {task} with seed {run.seed}"
-            return [Picture(heading, png_uri(path), alt)]
+            uri, width = png_uri(path)
+            return [Picture(heading, uri, alt, round(width * SCREEN_DPI / DPI))]
     except RltrainError as error:
         return [Text([f"{method.name}: no table can be shown: {error}"], "warning")]

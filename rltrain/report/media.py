@@ -25,14 +25,15 @@ def jpeg_uri(frame: Array) -> str:
     return _uri(buffer.getvalue(), TYPES[".jpg"])
 
 
-def png_uri(path: Path, colours: int = 256) -> str:
-    """A picture of few colours, in a third of its bytes."""
+def png_uri(path: Path, colours: int = 256) -> tuple[str, int]:
+    """A picture of few colours, in a third of its bytes, and its width in pixels."""
     from PIL import Image
 
     buffer = io.BytesIO()
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(colours).save(buffer, "PNG", optimize=True)
-    return _uri(buffer.getvalue(), TYPES[".png"])
+        width = picture.width
+    return _uri(buffer.getvalue(), TYPES[".png"]), width
 
 
 def _uri(data: bytes, kind: str) -> str:

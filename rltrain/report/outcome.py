@@ -19,7 +19,7 @@ from rltrain.report.svg import inline
 from rltrain.statistics.curves import Band
 from rltrain.statistics.intervals import MIN_RUNS, mean_estimate
 
-ROW = 44
+ROW = 54
 """Points of a method's row in a figure."""
 FURTHER = {
     "eval/success_rate": "success rate",

@@ -8,6 +8,7 @@ import pytest
 from rltrain.comparison.compare import ALL, compare
 from rltrain.comparison.methods import names_of, open_methods
 from rltrain.core import ConfigError
+from rltrain.statistics.power import chance_to_miss
 from rltrain.statistics.significance import holm, permutation_test, welch
 from runs import make_group, make_run
 
@@ -140,6 +141,15 @@ def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     assert [pair.permutation_holm for pair in found.pairs] == holm([pair.permutation for pair in found.pairs])
     assert [pair.welch_holm for pair in found.pairs] == holm([pair.welch for pair in found.pairs])
     assert found.verdict == "c has the highest mean, and is better than a and b."
+    first, second = ([np.array(row.scores)] for row in found.tables[0].rows[:2])
+    assert found.pairs[0].missed == chance_to_miss(found.pairs[0].difference, first, second, alpha=0.05 / 3)
+
+
+def test_runs_come_in_the_order_of_their_seeds_whatever_their_folders(tmp_path):
+    for folder, seed in (("first", 12), ("second", 3), ("third", 7)):
+        make_run(tmp_path / "a" / folder, seed, [float(seed)])
+    (table,) = compare(opened(tmp_path, "a")).tables
+    assert (table.rows[0].seeds, table.rows[0].scores) == ((3, 7, 12), (3.0, 7.0, 12.0))
 
 
 def test_several_environments_are_compared_in_normalised_scores(tmp_path):

@@ -209,9 +209,23 @@ def test_numbers_of_seeds_copies_and_time_limits_are_pointed_out(tmp_path):
     assert [concern.text for concern in found.concerns] == [
         "env.max_episode_steps differs: a 200, b None",
         "numbers of seeds differ: a 8, b 6",
-        "5 runs of b with settings and seed of a newer one left out",
+        "5 runs of b left out: settings and seed of another",
     ]
     assert found.tables[0].rows[1].scores == (*FAIR[:5], GOOD[5])
+    make_run(tmp_path / "b" / "third" / "seed-0", 0, [1.0], status="interrupted")
+    make_run(tmp_path / "b" / "third" / "seed-5", 5, [2.0])
+    rows = compare(opened(tmp_path, "a", "b")).tables[0].rows
+    assert rows[1].scores == (*FAIR[:5], 2.0)  # the newest that has finished
+
+
+def test_a_rule_for_stopping_and_the_width_of_a_log_entry_are_part_of_the_protocol(tmp_path):
+    make_group(tmp_path / "a", GOOD, train={"stop": {"return": 475}}, metric="rollout/return")
+    make_group(tmp_path / "b", GOOD, train={"stop": {"return": None}, "log_every": 50}, metric="rollout/return")
+    found = compare(opened(tmp_path, "a", "b"), metric="rollout/return")
+    assert [concern.text for concern in found.concerns] == [
+        "train.stop.return differs: a 475, b None",
+        "train.log_every differs: a 10, b 50",
+    ]
 
 
 def test_no_environment_in_common_is_no_comparison(tmp_path):

@@ -1,10 +1,11 @@
-"""In what settings, versions and machines differ, by dotted name. Plain data goes in: what a `RunRecord` has read."""
+"""In what settings, versions, machines and logs differ. Plain data goes in: what a `RunRecord` has read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
 class Absent(Enum):
@@ -56,3 +57,19 @@ def shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _same(a: Any, b: Any) -> bool:
     """1 is 1.0, but neither is true."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+
+
+class Unlike(NamedTuple):
+    """Where two logs part."""
+
+    step: int
+    metrics: dict[str, tuple[Any, Any]]  # in one and in the other, ABSENT where it is not logged
+
+
+def unlike(one: bytes, other: bytes) -> Unlike | None:
+    """In what two lines of `metrics.jsonl` differ; None where the numbers are the same."""
+    if one == other:
+        return None
+    entries = json.loads(one), json.loads(other)
+    metrics = {name: (values[0], values[1]) for name, values in differing(entries).items()}
+    return Unlike(min(entry["step"] for entry in entries), metrics) if metrics else None

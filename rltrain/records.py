@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +113,18 @@ class RunRecord:
         return Status.INTERRUPTED if self.summary is None else Status(self.summary["status"])
 
     @property
+    def began(self) -> float:
+        """When it was started, in seconds since 1970."""
+        if self.sittings:
+            return datetime.fromisoformat(self.sittings[0]["began"]).timestamp()
+        return (self.folder / "config.yaml").stat().st_mtime
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return _bytes_below(self.folder)
+
+    @property
     def total_steps(self) -> int:
         """Environment steps that it was to take."""
         return int(self.config["train"]["total_steps"])
@@ -151,6 +166,18 @@ def _below(folder: Path) -> Iterator[RunRecord]:
     elif folder.is_dir():
         for child in sorted(folder.iterdir(), key=_natural):
             yield from _below(child)
+
+
+def _bytes_below(folder: Path | str) -> int:
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _bytes_below(entry.path)
+            else:
+                with suppress(FileNotFoundError):  # a running run renames and removes its files
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -15,7 +15,7 @@ LAYERS = {
     "loop": 4, "evaluation": 4, "evaluator": 4, "callbacks": 4, "checkpoint": 4, "rundir": 4, "sittings": 4, "logger": 4, "diagnostics": 4,
     "exact": 4, "kernels": 4,
     "records": 5, "differences": 5, "experiment": 5, "fitting": 5,
-    "saved": 6, "pictures": 6, "launch": 6, "comparison": 6,
+    "saved": 6, "reproduction": 6, "pictures": 6, "launch": 6, "comparison": 6,
     "report": 7,
     "cli": 8,
 }  # fmt: skip

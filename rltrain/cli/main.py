@@ -11,7 +11,19 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from rltrain.cli import check, compare, evaluate, list_, render, schema, show, train  # noqa: E402
+from rltrain.cli import (  # noqa: E402
+    check,
+    compare,
+    diff,
+    evaluate,
+    list_,
+    render,
+    reproduce,
+    runs,
+    schema,
+    show,
+    train,
+)
 
 app = typer.Typer(
     name="rltrain",
@@ -44,6 +56,9 @@ app.command("compare")(compare.compare)
 app.command("render")(render.render)
 app.command("check")(check.check)
 app.command("show")(show.show)
+app.command("runs")(runs.runs)
+app.command("diff")(diff.diff)
+app.command("reproduce")(reproduce.reproduce)
 app.command("list")(list_.list_)
 app.command("schema")(schema.schema)
 

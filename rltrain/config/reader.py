@@ -116,9 +116,7 @@ def _check_depth(text: str, source: str) -> None:
     """Stop a flood of brackets before the parser, whose time and stack they would take."""
     depth = 0
     for number, line in enumerate(text.splitlines(), 1):
-        for character in line:
-            depth += (character in "[{") - (character in "]}")
-        depth = max(depth, 0)
+        depth = max(depth + sum(map(line.count, "[{")) - sum(map(line.count, "]}")), 0)
         if depth > MAX_DEPTH or (len(line) - len(line.lstrip(" -"))) > 8 * MAX_DEPTH:
             raise ConfigError(f"{source}:{number}: nested too deep (at most {MAX_DEPTH} levels)")
 

@@ -65,6 +65,17 @@ def band(
     return Band(grid, statistic(*runs), *percentile_interval(replicates(statistic, runs, draws), confidence))
 
 
+def mean_band(aligned: Array, grid: Array, *, confidence: float = CONFIDENCE) -> Band:
+    """The mean of runs (R, G) at each step with Student's t interval; pointwise, not for the curve at once."""
+    mean, runs = np.mean(aligned, axis=0), len(aligned)
+    if runs < MIN_RUNS:
+        return Band(grid, mean, None, None)
+    from scipy.special import stdtrit
+
+    half = stdtrit(runs - 1, (1 + confidence) / 2) * np.std(aligned, axis=0, ddof=1) / np.sqrt(runs)
+    return Band(grid, mean, mean - half, mean + half)
+
+
 def area_under_curve(steps: Array, values: Array, budget: float) -> float:
     """Mean of a curve over the steps from 0 to `budget`: 1/budget * integral, by trapezoids.
 

@@ -97,7 +97,7 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
 
 def _solved(run: RunRecord, metric: str) -> tuple[float | None, str | None]:
     """The return that counts as solved, and who says so."""
-    if not metric.endswith("return"):
+    if "return" not in metric:
         return None, None
     success = run.config.get("eval", {}).get("success")
     if success is not None:

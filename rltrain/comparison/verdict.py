@@ -14,7 +14,7 @@ from rltrain.statistics.power import MAX_MORE, MISS
 from rltrain.statistics.significance import ALPHA
 
 RISING = ("return", "success_rate", "percent_of_optimal", "optimal_action_share")
-"""Ends of the names of metrics of which more is better; of others it is only said which is higher."""
+"""Words in the names of metrics of which more is better; of others it is only said which is higher."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class _Case:
     metric: str
     unit: str
     """Before a difference: "normalised " for several tasks."""
+
+    @property
+    def rising(self) -> bool:
+        """Whether more is better."""
+        return any(word in self.metric for word in RISING)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -83,7 +88,7 @@ def _final(case: _Case, *, same: bool) -> str:
     if same:
         return f"{pair.a} and {pair.b} are the same: every run has the same score."
     if pair.winner is not None:
-        verb = "is better than" if case.metric.endswith(RISING) else f"has a higher {case.metric} than"
+        verb = "is better than" if case.rising else f"has a higher {case.metric} than"
         return f"{first} {verb} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
     if pair.permutation_holm < ALPHA:
         return (
@@ -122,7 +127,7 @@ def _over_the_budget(case: _Case) -> str:
         return ""
     ahead = pair.a if pair.area_difference > 0 else pair.b
     word = "But over" if pair.winner not in (None, ahead) else "Over"
-    what = "ahead" if case.metric.endswith(RISING) else "higher"
+    what = "ahead" if case.rising else "higher"
     size = f"area under the curve {abs(pair.area_difference):.3g} more, {_p(pair.area_holm)}"
     return f" {word} the whole budget {ahead} is {what} ({size})."
 

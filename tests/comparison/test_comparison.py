@@ -269,6 +269,14 @@ def test_where_the_exact_return_was_logged_it_is_recommended(tmp_path):
     assert note.endswith("--metric eval/exact_return")
 
 
+def test_of_a_metric_that_is_not_to_be_raised_it_is_only_said_which_is_higher(tmp_path):
+    make_group(tmp_path / "a", GOOD, metric="eval/length")
+    make_group(tmp_path / "b", FAIR, metric="eval/length")
+    found = compare(opened(tmp_path, "a", "b"), metric="eval/length")
+    assert found.verdict.startswith("a has a higher eval/length than b: P = 1.00")
+    assert "Over the whole budget a is higher" in found.verdict
+
+
 def test_names_are_what_tells_the_paths_apart(tmp_path):
     assert names_of([tmp_path / "dqn" / "1", tmp_path / "ppo" / "2"]) == ["dqn", "ppo"]
     assert names_of([tmp_path / "dqn" / "1", tmp_path / "dqn" / "2", tmp_path / "ppo" / "1"]) == [

@@ -31,6 +31,8 @@ class Row:
     median: float
     area: Estimate
     """Mean of the curve over the budget."""
+    median_interval: tuple[float, float] | None = None
+    """Of the bootstrap; None for too few seeds."""
     seeds: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
     """One for each seed."""

@@ -8,6 +8,8 @@ import pytest
 from rltrain.comparison.compare import ALL, compare
 from rltrain.comparison.methods import names_of, open_methods
 from rltrain.core import ConfigError
+from rltrain.statistics.aggregates import median
+from rltrain.statistics.intervals import bootstrap_interval
 from rltrain.statistics.power import chance_to_miss
 from rltrain.statistics.significance import holm, permutation_test, welch
 from runs import make_group, make_run
@@ -35,6 +37,7 @@ def test_figures_of_one_environment(tmp_path):
     assert first.scores == tuple(GOOD)
     assert first.mean.value == np.mean(GOOD)
     assert first.median == np.median(GOOD)
+    assert first.median_interval == bootstrap_interval(median, np.array(GOOD))
     # half the score at 50 and before, then rising to the whole: 0.5 * (0.5 + 0.75)
     assert first.area.value == pytest.approx(0.625 * np.mean(GOOD))
     assert first.steps == (100, 100, 100, None, 100, 100, 100, 100)

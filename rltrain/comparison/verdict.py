@@ -25,6 +25,7 @@ class _Case:
     counts: Sequence[int]
     """Runs of each method and task."""
     metric: str
+    balanced: bool
     unit: str
     """Before a difference: "normalised " for several tasks."""
 
@@ -64,9 +65,14 @@ class _Case:
         return f"with these {self.seeds} a {self.unit}difference of {size:.3g} would be missed {told} of the time"
 
 
+def balanced(x: Sequence[Array], y: Sequence[Array]) -> bool:
+    """Whether two methods have the same number of seeds on each task."""
+    return all(len(a) == len(b) for a, b in zip(x, y, strict=True))
+
+
 def verdict(pair: Pair, x: Sequence[Array], y: Sequence[Array], metric: str) -> str:
     """On two methods, from their scores (R,) on each task: who is better, or what it would take to know."""
-    case = _Case(pair, [len(task) for task in (*x, *y)], metric, "normalised " if len(x) > 1 else "")
+    case = _Case(pair, [len(task) for task in (*x, *y)], metric, balanced(x, y), "normalised " if len(x) > 1 else "")
     fewest, a, b = min(case.counts), pair.a, pair.b
     if fewest == 1:
         return (
@@ -90,6 +96,12 @@ def _final(case: _Case, *, same: bool) -> str:
     if pair.winner is not None:
         verb = "is better than" if case.rising else f"has a higher {case.metric} than"
         return f"{first} {verb} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
+    if pair.permutation_holm < ALPHA and pair.welch_holm is not None and not case.balanced:
+        doubt = (
+            f"{_p(pair.permutation_holm)} by permutation, which takes unequal spread for a difference where numbers "
+        )
+        doubt += f"of seeds differ; {_p(pair.welch_holm)} by Welch's test"
+        return f"No difference between {pair.a} and {pair.b} can be shown ({doubt}){_power(case)}."
     if pair.permutation_holm < ALPHA:
         return (
             f"{first} has the higher mean ({_p(pair.permutation_holm)}), but a run of it is not more often the "

@@ -135,6 +135,18 @@ def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
     assert pair.winner is None
 
 
+def test_unequal_spread_with_unequal_numbers_of_seeds_makes_no_winner(tmp_path):
+    rng = np.random.default_rng(16)
+    make_group(tmp_path / "few", rng.normal(100, 30, 5).round().tolist())
+    make_group(tmp_path / "many", rng.normal(100, 10, 20).round().tolist())
+    (pair,) = compare(opened(tmp_path, "few", "many")).pairs
+    assert pair.permutation < 0.01
+    assert pair.welch > 0.05
+    assert pair.area_holm == pytest.approx(pair.welch)  # areas are five eighths of the scores here
+    assert pair.winner is None
+    assert "of seeds differ; p = 0.103 by Welch's test); with these 5 to 20 seeds a difference" in pair.verdict
+
+
 def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     rng = np.random.default_rng(3)
     for name, shift in (("a", 0), ("b", 10), ("c", 60)):

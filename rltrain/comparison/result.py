@@ -82,7 +82,7 @@ class Pair:
     area_difference: float
     """Of the areas under the curves, in the same unit."""
     area_holm: float
-    """p for the areas, corrected: of the permutation test; of it and Welch's the greater where numbers of seeds differ."""
+    """p for the areas, corrected: by permutation; where numbers of seeds differ, the greater of that and Welch's."""
     missed: float | None
     """Chance that Welch's test misses a true difference of the size seen, with these seeds and this many pairs."""
     more_seeds: int | None

@@ -26,7 +26,7 @@ SHOWN_DIFFERENCES = 40
 def compare(
     methods: Annotated[
         list[Path],
-        typer.Argument(metavar="A B [C]...", help="Runs, groups, or folders with several of them; each is one method."),
+        typer.Argument(metavar="RUN|GROUP", help="Runs, groups, or folders with several of them; each is one method."),
     ],
     metric: Annotated[str, typer.Option(help="Metric whose last entry is a run's score.")] = "eval/return",
     threshold: Annotated[
@@ -110,12 +110,15 @@ def _print_table(console: Console, table: Table) -> None:
 
 
 def _cells(row: Row, table: Table) -> list[str]:
+    from rltrain.statistics.intervals import Estimate
+
     digits = _digits(table.low, table.high)
     cells = [row.method, f"{row.n}", _estimate(row.mean, digits), _estimate(row.iqm, digits)]
-    cells += [f"{row.median:.{digits}f}", _estimate(row.area, digits)]
+    median = Estimate(row.median, *(row.median_interval or (None, None)))
+    cells += [_estimate(median, digits), _estimate(row.area, digits)]
     if table.threshold is not None:
-        median = "not reached" if row.median_steps is None else f"{row.median_steps:,.0f}"
-        cells.append(f"{median} ({row.reached} of {row.n})")
+        steps = "not reached" if row.median_steps is None else f"{row.median_steps:,.0f}"
+        cells.append(f"{steps} ({row.reached} of {row.n})")
     return cells
 
 

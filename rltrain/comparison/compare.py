@@ -87,6 +87,7 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
         iqm=iqm_estimate(scores),
         median=float(median(scores)),
         area=mean_estimate(method.areas(task, budget)),
+        median_interval=_median_interval(scores),
         seeds=tuple(run.seed for run in method.tasks[task]),
         scores=tuple(float(score) for score in scores),
         steps=tuple(steps),
@@ -95,9 +96,14 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
     )
 
 
+def _median_interval(*tasks: Array) -> tuple[float, float] | None:
+    found = bootstrap_estimate(median, *tasks)
+    return None if found.low is None or found.high is None else (found.low, found.high)
+
+
 def _solved(run: RunRecord, metric: str) -> tuple[float | None, str | None]:
     """The return that counts as solved, and who says so."""
-    if not metric.endswith("return"):
+    if "return" not in metric:
         return None, None
     success = run.config.get("eval", {}).get("success")
     if success is not None:
@@ -139,6 +145,7 @@ def _all_table(scores: Scores, areas: Scores, metric: str) -> Table:
             iqm=iqm_estimate(*own),
             median=float(median(*own)),
             area=bootstrap_estimate(mean, *areas[name]),
+            median_interval=_median_interval(*own),
         )
         for name, own in scores.items()
     )

@@ -73,8 +73,14 @@ def _protocol(config: Settings, evaluation: bool) -> Settings:
     """How scores come about: the settings that change a score and not what is learnt."""
     env = config["env"]
     limits = [part.get("max_episode_steps") for part in env.get("wrappers") or () if part.get("name") == "time_limit"]
-    how = {"eval": config.get("eval", {})} if evaluation else {"train": {"log_every": config["train"].get("log_every")}}
-    return {"env": {"max_episode_steps": env.get("max_episode_steps"), "time_limit": limits or None}, **how}
+    training = {"stop": config["train"].get("stop")} | (
+        {} if evaluation else {"log_every": config["train"]["log_every"]}
+    )
+    return {
+        "env": {"max_episode_steps": env.get("max_episode_steps"), "time_limit": limits or None},
+        "train": training,
+        "eval": config.get("eval", {}) if evaluation else {},
+    }
 
 
 def _seeds(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -93,7 +99,7 @@ def _left_out(methods: Sequence[Method]) -> Iterator[Concern]:
             yield Concern("missing", f"{text} and do not count (seed {seeds})")
         if method.copies:
             what = "1 run" if method.copies == 1 else f"{method.copies} runs"
-            yield Concern("copies", f"{what} of {method.name} with settings and seed of a newer one left out")
+            yield Concern("copies", f"{what} of {method.name} left out: settings and seed of another")
 
 
 def _unfinished(methods: Sequence[Method]) -> Iterator[Concern]:

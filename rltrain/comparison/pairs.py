@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from rltrain.comparison.result import Pair
-from rltrain.comparison.verdict import verdict
+from rltrain.comparison.verdict import balanced, verdict
 from rltrain.core import Array
 from rltrain.statistics.intervals import MIN_RUNS
 from rltrain.statistics.power import chance_to_miss, detectable_difference, seeds_to_settle
@@ -40,7 +40,8 @@ def pairs_of(scores: Scores, areas: Scores, metric: str) -> list[Pair]:
     """Compare every two methods by the scores of their runs, and by the areas under their curves.
 
     A method is better where the permutation test, corrected over all pairs, says so at 5 %, and the probability of
-    improvement points the same way; and never with fewer than five seeds.
+    improvement points the same way; and never with fewer than five seeds. Where numbers of seeds differ, Welch's test
+    must say so too: there a permutation test takes unequal spread for unequal means (docs/statistics.md).
     """
     chosen = list(combinations(scores, 2))
     found = []
@@ -54,16 +55,24 @@ def _tested(chosen: Sequence[tuple[str, str]], scores: Scores, areas: Scores) ->
     welches = [welch(scores[a], scores[b]) for a, b in chosen]
     defined = [index for index, p in enumerate(welches) if p is not None]
     corrected = dict(zip(defined, holm([p for p in welches if p is not None]), strict=True))
-    permuted, over_areas = ([permutation_test(of[a], of[b]) for a, b in chosen] for of in (scores, areas))
+    permuted = [permutation_test(scores[a], scores[b]) for a, b in chosen]
+    over_areas = [_careful(areas[a], areas[b]) for a, b in chosen]
     welches_holm = [corrected.get(index) for index in range(len(chosen))]
     return list(map(_Tests, welches, welches_holm, permuted, holm(permuted), holm(over_areas)))
+
+
+def _careful(x: Sequence[Array], y: Sequence[Array]) -> float:
+    """The permutation test's p; where numbers of seeds differ, the greater of it and Welch's."""
+    p = permutation_test(x, y)
+    return p if balanced(x, y) else max(p, welch(x, y) or 0.0)
 
 
 def _pair(a: str, b: str, scores: Scores, tests: _Tests, area: float, alpha: float) -> Pair:
     """All but the verdict; `alpha` is the level of a test among so many pairs."""
     x, y = scores[a], scores[b]
     gap, chance, fewest = difference(x, y), improvement_estimate(x, y), min(map(len, (*x, *y)))
-    better = fewest >= MIN_RUNS and tests.permutation_holm < ALPHA and gap * (chance.value - 0.5) > 0
+    shown = tests.permutation_holm < ALPHA and (balanced(x, y) or (tests.welch_holm or 0.0) < ALPHA)
+    better = fewest >= MIN_RUNS and shown and gap * (chance.value - 0.5) > 0
     several = fewest > 1
     return Pair(
         a=a,

@@ -31,6 +31,8 @@ class Row:
     median: float
     area: Estimate
     """Mean of the curve over the budget."""
+    median_interval: tuple[float, float] | None = None
+    """Of the bootstrap; None for too few seeds."""
     seeds: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
     """One for each seed."""
@@ -80,7 +82,7 @@ class Pair:
     area_difference: float
     """Of the areas under the curves, in the same unit."""
     area_holm: float
-    """p of the permutation test of the areas, corrected for the number of pairs."""
+    """p for the areas, corrected: by permutation; where numbers of seeds differ, the greater of that and Welch's."""
     missed: float | None
     """Chance that Welch's test misses a true difference of the size seen, with these seeds and this many pairs."""
     more_seeds: int | None

@@ -14,7 +14,7 @@ from rltrain.statistics.power import MAX_MORE, MISS
 from rltrain.statistics.significance import ALPHA
 
 RISING = ("return", "success_rate", "percent_of_optimal", "optimal_action_share")
-"""Ends of the names of metrics of which more is better; of others it is only said which is higher."""
+"""Words in the names of metrics of which more is better; of others it is only said which is higher."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,14 @@ class _Case:
     counts: Sequence[int]
     """Runs of each method and task."""
     metric: str
+    balanced: bool
     unit: str
     """Before a difference: "normalised " for several tasks."""
+
+    @property
+    def rising(self) -> bool:
+        """Whether more is better."""
+        return any(word in self.metric for word in RISING)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -59,9 +65,14 @@ class _Case:
         return f"with these {self.seeds} a {self.unit}difference of {size:.3g} would be missed {told} of the time"
 
 
+def balanced(x: Sequence[Array], y: Sequence[Array]) -> bool:
+    """Whether two methods have the same number of seeds on each task."""
+    return all(len(a) == len(b) for a, b in zip(x, y, strict=True))
+
+
 def verdict(pair: Pair, x: Sequence[Array], y: Sequence[Array], metric: str) -> str:
     """On two methods, from their scores (R,) on each task: who is better, or what it would take to know."""
-    case = _Case(pair, [len(task) for task in (*x, *y)], metric, "normalised " if len(x) > 1 else "")
+    case = _Case(pair, [len(task) for task in (*x, *y)], metric, balanced(x, y), "normalised " if len(x) > 1 else "")
     fewest, a, b = min(case.counts), pair.a, pair.b
     if fewest == 1:
         return (
@@ -83,8 +94,14 @@ def _final(case: _Case, *, same: bool) -> str:
     if same:
         return f"{pair.a} and {pair.b} are the same: every run has the same score."
     if pair.winner is not None:
-        verb = "is better than" if case.metric.endswith(RISING) else f"has a higher {case.metric} than"
+        verb = "is better than" if case.rising else f"has a higher {case.metric} than"
         return f"{first} {verb} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
+    if pair.permutation_holm < ALPHA and pair.welch_holm is not None and not case.balanced:
+        doubt = (
+            f"{_p(pair.permutation_holm)} by permutation, which takes unequal spread for a difference where numbers "
+        )
+        doubt += f"of seeds differ; {_p(pair.welch_holm)} by Welch's test"
+        return f"No difference between {pair.a} and {pair.b} can be shown ({doubt}){_power(case)}."
     if pair.permutation_holm < ALPHA:
         return (
             f"{first} has the higher mean ({_p(pair.permutation_holm)}), but a run of it is not more often the "
@@ -122,7 +139,7 @@ def _over_the_budget(case: _Case) -> str:
         return ""
     ahead = pair.a if pair.area_difference > 0 else pair.b
     word = "But over" if pair.winner not in (None, ahead) else "Over"
-    what = "ahead" if case.metric.endswith(RISING) else "higher"
+    what = "ahead" if case.rising else "higher"
     size = f"area under the curve {abs(pair.area_difference):.3g} more, {_p(pair.area_holm)}"
     return f" {word} the whole budget {ahead} is {what} ({size})."
 

@@ -8,6 +8,9 @@ import pytest
 from rltrain.comparison.compare import ALL, compare
 from rltrain.comparison.methods import names_of, open_methods
 from rltrain.core import ConfigError
+from rltrain.statistics.aggregates import median
+from rltrain.statistics.intervals import bootstrap_interval
+from rltrain.statistics.power import chance_to_miss
 from rltrain.statistics.significance import holm, permutation_test, welch
 from runs import make_group, make_run
 
@@ -34,6 +37,7 @@ def test_figures_of_one_environment(tmp_path):
     assert first.scores == tuple(GOOD)
     assert first.mean.value == np.mean(GOOD)
     assert first.median == np.median(GOOD)
+    assert first.median_interval == bootstrap_interval(median, np.array(GOOD))
     # half the score at 50 and before, then rising to the whole: 0.5 * (0.5 + 0.75)
     assert first.area.value == pytest.approx(0.625 * np.mean(GOOD))
     assert first.steps == (100, 100, 100, None, 100, 100, 100, 100)
@@ -131,6 +135,18 @@ def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
     assert pair.winner is None
 
 
+def test_unequal_spread_with_unequal_numbers_of_seeds_makes_no_winner(tmp_path):
+    rng = np.random.default_rng(16)
+    make_group(tmp_path / "few", rng.normal(100, 30, 5).round().tolist())
+    make_group(tmp_path / "many", rng.normal(100, 10, 20).round().tolist())
+    (pair,) = compare(opened(tmp_path, "few", "many")).pairs
+    assert pair.permutation < 0.01
+    assert pair.welch > 0.05
+    assert pair.area_holm == pytest.approx(pair.welch)  # areas are five eighths of the scores here
+    assert pair.winner is None
+    assert "of seeds differ; p = 0.103 by Welch's test); with these 5 to 20 seeds a difference" in pair.verdict
+
+
 def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     rng = np.random.default_rng(3)
     for name, shift in (("a", 0), ("b", 10), ("c", 60)):
@@ -140,6 +156,15 @@ def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     assert [pair.permutation_holm for pair in found.pairs] == holm([pair.permutation for pair in found.pairs])
     assert [pair.welch_holm for pair in found.pairs] == holm([pair.welch for pair in found.pairs])
     assert found.verdict == "c has the highest mean, and is better than a and b."
+    first, second = ([np.array(row.scores)] for row in found.tables[0].rows[:2])
+    assert found.pairs[0].missed == chance_to_miss(found.pairs[0].difference, first, second, alpha=0.05 / 3)
+
+
+def test_runs_come_in_the_order_of_their_seeds_whatever_their_folders(tmp_path):
+    for folder, seed in (("first", 12), ("second", 3), ("third", 7)):
+        make_run(tmp_path / "a" / folder, seed, [float(seed)])
+    (table,) = compare(opened(tmp_path, "a")).tables
+    assert (table.rows[0].seeds, table.rows[0].scores) == ((3, 7, 12), (3.0, 7.0, 12.0))
 
 
 def test_several_environments_are_compared_in_normalised_scores(tmp_path):
@@ -199,9 +224,23 @@ def test_numbers_of_seeds_copies_and_time_limits_are_pointed_out(tmp_path):
     assert [concern.text for concern in found.concerns] == [
         "env.max_episode_steps differs: a 200, b None",
         "numbers of seeds differ: a 8, b 6",
-        "5 runs of b with settings and seed of a newer one left out",
+        "5 runs of b left out: settings and seed of another",
     ]
     assert found.tables[0].rows[1].scores == (*FAIR[:5], GOOD[5])
+    make_run(tmp_path / "b" / "third" / "seed-0", 0, [1.0], status="interrupted")
+    make_run(tmp_path / "b" / "third" / "seed-5", 5, [2.0])
+    rows = compare(opened(tmp_path, "a", "b")).tables[0].rows
+    assert rows[1].scores == (*FAIR[:5], 2.0)  # the newest that has finished
+
+
+def test_a_rule_for_stopping_and_the_width_of_a_log_entry_are_part_of_the_protocol(tmp_path):
+    make_group(tmp_path / "a", GOOD, train={"stop": {"return": 475}}, metric="rollout/return")
+    make_group(tmp_path / "b", GOOD, train={"stop": {"return": None}, "log_every": 50}, metric="rollout/return")
+    found = compare(opened(tmp_path, "a", "b"), metric="rollout/return")
+    assert [concern.text for concern in found.concerns] == [
+        "train.stop.return differs: a 475, b None",
+        "train.log_every differs: a 10, b 50",
+    ]
 
 
 def test_no_environment_in_common_is_no_comparison(tmp_path):
@@ -243,6 +282,14 @@ def test_where_the_exact_return_was_logged_it_is_recommended(tmp_path):
         log.write_text(log.read_text() + '{"step": 100, "eval/exact_return": 1.0}\n')
     (note,) = compare(opened(tmp_path, "a", "b")).notes
     assert note.endswith("--metric eval/exact_return")
+
+
+def test_of_a_metric_that_is_not_to_be_raised_it_is_only_said_which_is_higher(tmp_path):
+    make_group(tmp_path / "a", GOOD, metric="eval/length")
+    make_group(tmp_path / "b", FAIR, metric="eval/length")
+    found = compare(opened(tmp_path, "a", "b"), metric="eval/length")
+    assert found.verdict.startswith("a has a higher eval/length than b: P = 1.00")
+    assert "Over the whole budget a is higher" in found.verdict
 
 
 def test_names_are_what_tells_the_paths_apart(tmp_path):

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,6 +95,29 @@ class RunLogger:
             self._record.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
         self._record.flush()
 
+    def bands(self, names: Sequence[str]) -> None:
+        """Have TensorBoard's Custom Scalars tab draw each of these between its bounds, `band_tags(name)`."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        charts = []
+        for name in reversed(names):  # the tab shows the last one first
+            lower, upper = band_tags(name)
+            series = layout_pb2.MarginChartContent.Series(value=name, lower=lower, upper=upper)
+            charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
+        layout = layout_pb2.Layout(category=[layout_pb2.Category(title="mean over seeds, 95 % interval", chart=charts)])
+        plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME)
+        value = Summary.Value(
+            tag=metadata.CONFIG_SUMMARY_TAG,
+            metadata=SummaryMetadata(plugin_data=plugin),
+            tensor=make_tensor_proto(layout.SerializeToString()),
+        )
+        self._open()
+        self._record.write(Event(wall_time=time.time(), summary=Summary(value=[value])).SerializeToString())
+        self._record.flush()
+
     def state_dict(self) -> State:
         """How long every file is; on the disk before this returns."""
         for file in (self._metrics, self._events):
@@ -126,6 +149,11 @@ class RunLogger:
             if file is not None:
                 file.close()
         self._metrics = self._events = self._record = None
+
+
+def band_tags(name: str) -> tuple[str, str]:
+    """The names under which the bounds of a mean over seeds are logged."""
+    return f"uncertainty/{name}_low", f"uncertainty/{name}_high"
 
 
 def _plain(value: float) -> float | None:

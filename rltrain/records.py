@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rltrain.config.reader import read, read_file
+from rltrain.config.seeds import seeds_of
 from rltrain.core import Array, ConfigError
 from rltrain.logger import METRICS, read_metrics
-from rltrain.rundir import NoRun, is_locked, is_run
+from rltrain.rundir import GROUP, NoRun, is_locked, is_run
 from rltrain.sittings import read_sittings
 
 SUMMARY = "summary.json"
@@ -171,6 +172,16 @@ def find_runs(path: Path) -> list[RunRecord]:
     if not found:
         raise NoRun(f"{path}: no run in this folder" if path.is_dir() else f"{path}: no such run")
     return found
+
+
+def planned_seeds(group: Path) -> list[int] | None:
+    """The seeds that a group is to have, whether they were begun or not; None where its `group.yaml` is damaged."""
+    path = group / GROUP
+    try:
+        data = read(read_file(path), str(path), fast=True).data
+        return seeds_of(data["seeds"], data.get("seed", 0))
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _below(folder: Path) -> Iterator[RunRecord]:

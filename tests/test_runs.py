@@ -90,7 +90,7 @@ def test_the_table_has_a_line_a_group_and_says_why_runs_failed(folder):
         "name/time",
         "new",
     ]
-    assert "finished     dqn    CartPole-v1  2 seeds  1,500  100     5     5" in lines[4]
+    assert "finished     dqn    CartPole-v1   0-1  1,500  100     5     5" in lines[4]
     assert lines[3] == "    no worker left"
     inside = rltrain("runs", folder / "name" / "time").stdout.splitlines()
     assert [line.split()[0] for line in inside] == ["RUN", "seed-0", "seed-1"]
@@ -99,6 +99,13 @@ def test_the_table_has_a_line_a_group_and_says_why_runs_failed(folder):
 def test_a_group_stands_as_its_worst_run_does(folder):
     with lock_run(folder / "name" / "time" / "seed-1"):
         assert "running 1/2" in rltrain("runs", folder).stdout
+
+
+def test_seeds_that_were_not_begun_are_counted(folder):
+    (folder / "name" / "time" / "group.yaml").write_text('seeds: "0-9"\n')
+    assert " 0-1 of 10 " in rltrain("runs", folder).stdout
+    (folder / "name" / "time" / "group.yaml").write_text("seeds: [")
+    assert " 0-1 " in rltrain("runs", folder).stdout
 
 
 @pytest.mark.parametrize("width", [100, 80, 60, 40])

@@ -72,13 +72,12 @@ class Side:
     @property
     def title(self) -> str:
         """What it is, in a few words."""
+        from rltrain.config.seeds import seeds_text
+
         run, several = self.runs[0], len(self.runs) > 1
         name, env = (str(self.settings.get(key, "several")) for key in ("agent.name", "env.id"))
         what = f"{len(self.runs)} runs" if several else run.status.value
-        seeds = [run.seed for run in self.runs]
-        row = several and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-        text = f"{seeds[0]}-{seeds[-1]}" if row else ", ".join(map(str, seeds))
-        return f"{name} on {env}, {what}, seed{'s' * several} {text}"
+        return f"{name} on {env}, {what}, seed{'s' * several} {seeds_text([run.seed for run in self.runs])}"
 
     @property
     def results(self) -> dict[str, str]:

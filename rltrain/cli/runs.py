@@ -64,7 +64,7 @@ def runs(
 def _describe(record: RunRecord, now: float) -> dict[str, Any]:
     """All that is told of a run. Its settings come from the summary, which is read sooner, where there is one."""
     from rltrain.core import ConfigError
-    from rltrain.rundir import GROUP
+    from rltrain.rundir import is_group
 
     settings: dict[str, Any] = dict.fromkeys(("env", "agent", "seed", "total_steps"))
     problem = None
@@ -78,7 +78,7 @@ def _describe(record: RunRecord, now: float) -> dict[str, Any]:
     standing, total = record.standing, settings["total_steps"]
     return {
         "folder": str(record.folder),
-        "group": str(record.folder.parent) if (record.folder.parent / GROUP).is_file() else None,
+        "group": str(record.folder.parent) if is_group(record.folder.parent) else None,
         "status": record.status.value,
         "reason": problem or record.reason,
         **settings,
@@ -130,7 +130,6 @@ def _together(name: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     counts = Counter(run["status"] for run in runs)
     worst = next(status for status in GRAVITY if counts[status])
-    seeds = [run["seed"] for run in runs]
     failed = next((f"{run['folder']}: {run['reason']}" for run in runs if run["reason"]), None)
     return {
         **runs[0],
@@ -138,7 +137,7 @@ def _together(name: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "status": worst,
         "share": None if counts[worst] == len(runs) else f"{counts[worst]}/{len(runs)}",
         "reason": failed,
-        "seed": f"{len(seeds)} seeds",
+        "seed": _seeds(Path(name), [run["seed"] for run in runs if run["seed"] is not None]),
         "steps": round(sum(run["steps"] for run in runs) / len(runs)),
         "percent": mean("percent"),
         "last_return": mean("last_return"),
@@ -146,6 +145,16 @@ def _together(name: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "age": min(run["age"] for run in runs),
         "bytes": sum(run["bytes"] for run in runs),
     }
+
+
+def _seeds(group: Path, found: Sequence[int]) -> str:
+    """The seeds that are shown, and of how many, if there are more in the group."""
+    from rltrain.config.seeds import seeds_text
+    from rltrain.records import planned_seeds
+
+    planned, text = planned_seeds(group), seeds_text(found) if found else "?"
+    text = text if len(text) < 10 else f"{len(found)} seeds"
+    return text if planned is None or len(planned) <= len(found) else f"{text} of {len(planned)}"
 
 
 def _row(run: dict[str, Any], folder: Path) -> dict[str, str]:

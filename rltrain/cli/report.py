@@ -14,7 +14,9 @@ def report(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="File to write, .html.")] = Path("report.html"),
     videos: Annotated[bool, typer.Option(help="Videos of episodes; without them six moments of each.")] = True,
-    metric: Annotated[str, typer.Option(help="Metric whose last entry is a run's score.")] = "eval/return",
+    metric: Annotated[
+        str | None, typer.Option(help="Metric whose last entry is a run's score; by default eval/return.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Count the steps to this value, as compare does.")] = None,
     plugin: Plugins = None,
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rltrain.comparison.compare import compare
+from rltrain.comparison.methods import METRIC
 from rltrain.comparison.result import Comparison, Pair, Row
 from rltrain.comparison.result import Table as Figures
 from rltrain.core import ConfigError
@@ -33,11 +34,14 @@ FURTHER = {
 Looks = dict[str, Style]
 
 
-def compared(methods: Sequence[Method], metric: str, threshold: float | None) -> Comparison | str:
-    """What `rltrain compare` finds; or why it finds nothing."""
+def compared(methods: Sequence[Method], metric: str | None, threshold: float | None) -> Comparison | str:
+    """What `rltrain compare` finds; or, where no metric was asked for, why it finds nothing. Raises ConfigError."""
+    named = {method.name: method.runs for method in methods}
     try:
-        return compare({method.name: method.runs for method in methods}, metric=metric, threshold=threshold)
+        return compare(named, metric=metric or METRIC, threshold=threshold)
     except ConfigError as error:
+        if metric is not None:
+            raise
         return str(error)
 
 

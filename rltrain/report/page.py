@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rltrain.comparison.methods import METRIC
 from rltrain.report.blocks import Section, dash_array
 from rltrain.report.heatmaps import table_section
 from rltrain.report.learning import curve_section, exploration_section
@@ -33,7 +32,7 @@ class Report:
 def gather(
     methods: Sequence[Method],
     *,
-    metric: str = METRIC,
+    metric: str | None = None,
     threshold: float | None = None,
     videos: bool,
     announce: Callable[[str], None],

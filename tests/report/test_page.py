@@ -218,6 +218,12 @@ def test_report_refuses_before_it_works(groups, tmp_path, monkeypatch, capsys, p
     assert error.count("\n") == 1
 
 
+def test_a_metric_that_was_never_logged_is_refused(groups, tmp_path, monkeypatch, capsys):
+    call(monkeypatch, "report", groups[0], "--out", tmp_path / "page.html", "--metric", "eval/retrun", code=2)
+    assert "did you mean 'eval/return'?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_page_with_videos_is_written_whole(groups, tmp_path, monkeypatch, capsys):
     out = tmp_path / "page.html"
     call(monkeypatch, "report", groups[0] / "seed-0", "--out", out)

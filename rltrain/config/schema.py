@@ -56,7 +56,8 @@ class TrainSettings(Settings):
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether to compile, which gives the same numbers; auto where the run is long enough to pay for it.
 
-    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch.
+    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch. On a CUDA
+    device the update runs from CUDA graphs, unless this is off.
     """
     stop: StopSettings = StopSettings()
 
@@ -103,3 +104,4 @@ class Config(Settings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU for hidden layers of 300 units or more; smaller networks are faster on the CPU."""

@@ -126,7 +126,7 @@ def plot(task: str, by_agent: dict[str, list[dict[str, Any]]]) -> str:
             half = np.zeros_like(mean)
             several = count[some] > 1
             half[several] = 2 * np.nanstd(curves[:, some][:, several], 0, ddof=1) / np.sqrt(count[some][several])
-            style = ("-", "--", ":")[index // 10]
+            style = ("-", "--", ":", "-.")[index % 4]  # lines that lie on each other can be told apart
             (line,) = axes.plot(steps[some], mean, style, label=data["strategy"], linewidth=1.4)
             axes.fill_between(steps[some], mean - half, mean + half, color=line.get_color(), alpha=0.12, linewidth=0)
         axes.set(title=f"{agent} on {task}", xlabel="environment steps", ylabel="return while learning")

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from rltrain.evaluation import interquartile_mean
+from rltrain.statistics.aggregates import interquartile_mean
+from rltrain.statistics.intervals import bootstrap_interval
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -44,13 +45,6 @@ def one_seed(config: str, seed: int) -> dict[str, Any]:
     return row
 
 
-def interval(values: list[float]) -> list[float]:
-    """Seeded percentile bootstrap of the IQM over seeds, 95 %, 10,000 draws."""
-    rng = np.random.default_rng(0)
-    draws = rng.choice(values, (10_000, len(values)))
-    return [float(x) for x in np.percentile([interquartile_mean(draw) for draw in draws], [2.5, 97.5])]
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,14 +56,14 @@ def main() -> None:
     first, last = map(int, options.seeds.split("-"))
     with ThreadPoolExecutor(options.workers) as pool:
         rows = list(pool.map(partial(one_seed, options.config), range(first, last + 1)))
-    finals = [row["last"] for row in rows]
+    finals = np.array([row["last"] for row in rows])
     result = {
         "config": options.config,
         "protocol": "100 greedy episodes per seed, final policy; IQM over seeds, bootstrap interval",
-        "iqm": interquartile_mean(np.array(finals)),
-        "iqm_ci95": interval(finals),
+        "iqm": float(interquartile_mean(finals)),
+        "iqm_ci95": bootstrap_interval(interquartile_mean, finals),
         "bar": options.bar,
-        "seeds_at_the_bar": sum(value >= options.bar for value in finals),
+        "seeds_at_the_bar": int(np.sum(finals >= options.bar)),
         "rows": rows,
     }
     (HERE / "results").mkdir(exist_ok=True)

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from rltrain.config.load import load
-from rltrain.evaluation import EvalProtocol, t_interval
+from rltrain.evaluation import EvalProtocol
 from rltrain.exact import ExactEvaluator
 from rltrain.experiment import Experiment, build
 from rltrain.selection import RowSelector
+from rltrain.statistics.intervals import t_interval
 
 HERE = Path(__file__).parent
 LOOKS = 50

@@ -18,8 +18,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +25,12 @@ import numpy as np
 
 from rltrain.core import Array, RltrainError, State
 from rltrain.rundir import sync_folder, write_synced
+from rltrain.sittings import versions
 
 FORMAT = 1
 ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
 MAX_MANIFEST_BYTES = 256 << 20
 _NAME = re.compile(r"step-\d{12,}")
-_VERSIONED = ("rltrain", "numpy", "gymnasium", "torch")
 
 
 class CheckpointError(RltrainError):
@@ -65,7 +63,7 @@ def save(folder: Path, step: int, state: State, *, config: dict[str, Any], score
         "step": step,
         "score": score,
         "config": config,
-        "versions": _versions(),
+        "versions": versions(),
         "arrays": {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()},
         "state": tree,
     }
@@ -98,17 +96,6 @@ def _move(temporary: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     else:
         os.replace(temporary, target)
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _VERSIONED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _outline(value: Any, path: str, arrays: dict[str, Array]) -> Any:

@@ -6,13 +6,11 @@ Legend for shapes: N environments, B batch, A actions, K ensemble heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-
-from rltrain.settings import Settings
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -236,9 +234,3 @@ class Loop(Protocol):
 
     def state_dict(self) -> State: ...
     def load_state_dict(self, state: State) -> None: ...
-
-
-class Launcher(Protocol):
-    """Maps configurations to summaries, in other processes or on other machines."""
-
-    def map(self, configs: Sequence[Settings]) -> Iterator[tuple[Settings, Mapping[str, Any] | Exception]]: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +12,8 @@ from gymnasium.vector import VectorEnv
 from rltrain.config.schema import EvalSettings
 from rltrain.core import Array, EnvSpec
 from rltrain.envs.vector import begin, call
+from rltrain.statistics.aggregates import interquartile_mean
+from rltrain.statistics.intervals import t_interval
 
 DEFAULT_CAP = 1_000
 """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
@@ -114,27 +115,6 @@ def _play(
     return outcomes
 
 
-def interquartile_mean(values: Array) -> float:
-    """Mean of what is left when a quarter, rounded down, is cut off at either end.
-
-    Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
-    """
-    ordered = np.sort(np.asarray(values, np.float64), axis=None)
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
-
-
-def t_interval(values: Array, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's t interval for the mean of independent values; None for fewer than two."""
-    if len(values) < 2:
-        return None
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    mean = float(np.mean(values))
-    return mean - half, mean + half
-
-
 def summarise(episodes: Episodes, protocol: EvalProtocol, *, interval: bool = True) -> dict[str, Any]:
     """The figures of an evaluation, under the names that `rltrain eval --json` prints.
 
@@ -149,7 +129,7 @@ def summarise(episodes: Episodes, protocol: EvalProtocol, *, interval: bool = Tr
         "return_ci95": None if bounds is None else list(bounds),
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
-        "return_iqm": interquartile_mean(returns),
+        "return_iqm": float(interquartile_mean(returns)),
         "length_mean": float(episodes.lengths.mean()),
         "success_rate": None if successes is None else float(np.mean(successes)),
         "success_definition": definition,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from rltrain import checkpoint
 from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.config.load import to_dict
 from rltrain.config.schema import Config
-from rltrain.core import Agent, EnvSpec, Loop, RewardBonus
+from rltrain.core import Agent, EnvSpec, Loop, RewardBonus, RltrainError
 from rltrain.envs.vector import describe, make_vector, wrapper_state
 from rltrain.envs.workers import WorkerFault
 from rltrain.evaluator import Evaluator
 from rltrain.kernels.tabular import compiled_tabular_loop
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
+from rltrain.records import SUMMARY, Status
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
+from rltrain.sittings import Sitting
 from rltrain.tabular import TabularAgent
 
 CONFIRM_EPISODES = 100
@@ -126,20 +128,39 @@ def _compile_networks(config: Config, agent: Agent) -> str | None:
     return None if wanted == "on" else f"about {steps:,} gradient steps: torch compiles them first, for up to a minute"
 
 
+def device_name(agent: Agent) -> str:
+    """Where the agent computes: `cpu`, or the GPU by its name."""
+    devices = [network.device for network in agent.networks if network.device not in (None, "cpu")]
+    if not devices:
+        return "cpu"
+    import torch
+
+    return str(torch.cuda.get_device_name(devices[0]))
+
+
 class Run:
     """One training run in its folder: can start, go on from the newest checkpoint, and end early."""
 
     def __init__(self, config: Config, folder: Path, listeners: Sequence[Callback] = ()) -> None:
         self.config = config
         self.folder = folder
-        self._stack = ExitStack()
+        self._listeners = listeners
+        self._sitting: Sitting | None = None
+        self._figures: Callable[[], Summary] = dict  # none before there are parts
+        (folder / SUMMARY).unlink(missing_ok=True)  # one of an earlier sitting says nothing of a run that goes on
+        with self._recorded(), ExitStack() as stack:
+            self._build(stack)
+            self._stack = stack.pop_all()
+
+    def _build(self, stack: ExitStack) -> None:
+        config, folder = self.config, self.folder
         self.experiment = build(config)
-        self._stack.callback(self.experiment.envs.close)
+        stack.callback(self.experiment.envs.close)
         spec, agent = self.experiment.spec, self.experiment.agent
         self.evaluator = Evaluator(config, spec, agent)
-        self._stack.callback(self.evaluator.close)
+        stack.callback(self.evaluator.close)
         self.logger = RunLogger(folder)
-        self._stack.callback(self.logger.close)
+        stack.callback(self.logger.close)
         protocol = self.evaluator.protocol
         self.log = LogProgress(config.train.log_every, self.logger, protocol.success_return)
         self.evaluate = Evaluate(
@@ -151,7 +172,7 @@ class Run:
         )
         self.save = SaveCheckpoints(config.checkpoint.every, self._save, self.evaluate, config.checkpoint.keep_best)
         self.clock = StopAfter(config.train.stop.minutes)
-        self._listeners = listeners
+        self._figures = self._reached
 
     @property
     def step(self) -> int:
@@ -181,45 +202,74 @@ class Run:
 
     def resume(self, saved: checkpoint.Checkpoint | None) -> None:
         """Go on from a checkpoint, or from the beginning where there is none."""
-        if saved is None:
-            self.logger.start_fresh()
-            return
-        for name, part in self._parts().items():
-            part.load_state_dict(saved.state[name])
-        self.save.resumed_at(saved.step)
+        with self._recorded():
+            if saved is None:
+                self.logger.start_fresh()
+                return
+            for name, part in self._parts().items():
+                part.load_state_dict(saved.state[name])
+            self.save.resumed_at(saved.step)
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> Summary:
         """Train to the end, or until interrupted, and save. Returns the summary."""
-        if self.step == 0:
-            self.logger.hparams(to_dict(self.config), ("eval/return", "rollout/return"))
-        callbacks: list[Callback] = [self.log, self.evaluate, self.save, self.clock, *self._listeners]
-        try:
-            train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
-        except WorkerFault:  # it comes between two steps: everything but the lost episode is whole
+        with self._recorded():
+            self._sitting = Sitting(self.folder, self.step, device_name(self.experiment.agent))
+            if self.step == 0:
+                self.logger.hparams(to_dict(self.config), ("eval/return", "rollout/return"))
+            callbacks: list[Callback] = [self.log, self.evaluate, self.save, self.clock, *self._listeners]
+            try:
+                train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
+            except WorkerFault:  # it comes between two steps: everything but the lost episode is whole
+                self.save.save(self.step)
+                raise
+            finished = not interrupted()
+            if finished and self.evaluate.step != self.step:
+                self.evaluate.run(self.step)
             self.save.save(self.step)
+            return self._conclude(Status.FINISHED if finished else Status.INTERRUPTED)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Whatever ends the run stands in its summary, and then goes on its way."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error) if isinstance(error, RltrainError) else f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # a full disk may take nothing more
+                self._conclude(Status.FAILED, reason)
             raise
-        finished = not interrupted()
-        if finished and self.evaluate.step != self.step:
-            self.evaluate.run(self.step)
-        self.save.save(self.step)
-        summary = self.summary("finished" if finished else "interrupted")
-        write_atomic(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def _conclude(self, status: Status, reason: str | None = None) -> Summary:
+        """Write how the run stands."""
+        summary = self.summary(status, reason)
+        write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        if self._sitting is not None:
+            self._sitting.end(self.step, status)
         return summary
 
-    def summary(self, status: str) -> Summary:
-        """What the run came to."""
-        latest = self.evaluate.latest or {}
+    def summary(self, status: str, reason: str | None = None) -> Summary:
+        """What the run came to; `reason` says why it failed."""
         return {
             "run": str(self.folder),
-            "status": status,
+            "status": str(status),
+            "reason": reason,
             "env": self.config.env.id,
             "agent": component_name(self.config.agent),
             "seed": self.config.seed,
+            "total_steps": self.config.train.total_steps,
+            **self._figures(),
+        }
+
+    def _reached(self) -> Summary:
+        """How far the run came, and how well its agent does."""
+        latest = self.evaluate.latest or {}
+        return {
             "steps": self.step,
             "seconds": round(self.clock.elapsed(), 3),
             "eval_return": latest.get("return_mean"),
             **{f"eval_{name}": latest[name] for name in EXACT if name in latest},
             "eval_success_rate": latest.get("success_rate"),
+            "eval_length": latest.get("length_mean"),
             "best_return": self.evaluate.best,
             "best_step": self.evaluate.best_step,
         }

@@ -13,14 +13,20 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rltrain.core import State
+from rltrain.core import RltrainError, State
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents"
+
+
+class DamagedLog(RltrainError):
+    """There is a line in `metrics.jsonl` that rltrain has not written."""
+
+    exit_code = 65
 
 
 class RunLogger:
@@ -89,6 +95,29 @@ class RunLogger:
             self._record.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
         self._record.flush()
 
+    def bands(self, names: Sequence[str]) -> None:
+        """Have TensorBoard's Custom Scalars tab draw each of these between its bounds, `band_tags(name)`."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        charts = []
+        for name in reversed(names):  # the tab shows the last one first
+            lower, upper = band_tags(name)
+            series = layout_pb2.MarginChartContent.Series(value=name, lower=lower, upper=upper)
+            charts.append(layout_pb2.Chart(title=name, margin=layout_pb2.MarginChartContent(series=[series])))
+        layout = layout_pb2.Layout(category=[layout_pb2.Category(title="mean over seeds, 95 % interval", chart=charts)])
+        plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME)
+        value = Summary.Value(
+            tag=metadata.CONFIG_SUMMARY_TAG,
+            metadata=SummaryMetadata(plugin_data=plugin),
+            tensor=make_tensor_proto(layout.SerializeToString()),
+        )
+        self._open()
+        self._record.write(Event(wall_time=time.time(), summary=Summary(value=[value])).SerializeToString())
+        self._record.flush()
+
     def state_dict(self) -> State:
         """How long every file is; on the disk before this returns."""
         for file in (self._metrics, self._events):
@@ -122,6 +151,11 @@ class RunLogger:
         self._metrics = self._events = self._record = None
 
 
+def band_tags(name: str) -> tuple[str, str]:
+    """The names under which the bounds of a mean over seeds are logged."""
+    return f"uncertainty/{name}_low", f"uncertainty/{name}_high"
+
+
 def _plain(value: float) -> float | None:
     """JSON has no NaN: null stands for a number that is not finite."""
     return value if math.isfinite(value) else None
@@ -137,6 +171,22 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             flat[f"{prefix}{key}"] = json.dumps(value)
     return flat
+
+
+def log_lines(folder: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """The lines of `metrics.jsonl` and what they say, without one that is being written. Raises DamagedLog."""
+    path = folder / METRICS
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [(line, _entry(line, f"{path}:{number}")) for number, line in enumerate(lines, 1)]
+
+
+def _entry(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        int(entry["step"])
+    except (ValueError, KeyError, TypeError):
+        raise DamagedLog(f"{where}: not an entry of a log") from None
+    return entry
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rltrain.core import RltrainError
 
+GROUP = "group.yaml"
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -34,8 +35,8 @@ class NoRun(RltrainError):
     exit_code = 66
 
 
-def create_run(root: Path, name: str, seed: int, *, exact: Path | None = None) -> Path:
-    """Make `root/<name>/<time>-seed<seed>`, or the exact folder, and return it.
+def create_run(root: Path, name: str, seed: int | None, *, exact: Path | None = None) -> Path:
+    """Make `root/<name>/<time>-seed<seed>`, without the seed for a group, or the exact folder, and return it.
 
     Two starts never share a folder, since making one is what decides who has it. Raises CannotCreate.
     """
@@ -47,7 +48,7 @@ def create_run(root: Path, name: str, seed: int, *, exact: Path | None = None) -
             return exact
         parent = root / (_NAME.sub("-", name).strip(".-")[:100] or "run")
         parent.mkdir(parents=True, exist_ok=True)
-        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}"
+        stem = time.strftime("%Y%m%d-%H%M%S") + ("" if seed is None else f"-seed{seed}")
         for attempt in range(10_000):
             folder = parent / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
             try:
@@ -100,16 +101,30 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file()
 
 
-def resolve_run(path: Path) -> Path:
-    """The run or checkpoint folder that `path` means: itself, or the newest run in it. Raises NoRun."""
-    if is_run(path) or (path / "manifest.json").is_file():
+def is_group(folder: Path) -> bool:
+    """Whether this folder is a group: runs of one configuration on several seeds."""
+    return (folder / GROUP).is_file()
+
+
+def resolve(path: Path) -> Path:
+    """The run, checkpoint or group that `path` means: itself, or the newest run or group in it. Raises NoRun."""
+    if is_run(path) or is_group(path) or (path / "manifest.json").is_file():
         return path
     if not path.is_dir():
         raise NoRun(f"{path}: no such run")
-    runs = sorted(child for child in path.iterdir() if is_run(child))
-    if not runs:
+    found = sorted(child for child in path.iterdir() if is_run(child) or is_group(child))
+    if not found:
         raise NoRun(f"{path}: no run in this folder")
-    return runs[-1]
+    return found[-1]
+
+
+def resolve_run(path: Path) -> Path:
+    """The run or checkpoint that `path` means, as `resolve`; a group is refused, for it has no policy. Raises NoRun."""
+    found = resolve(path)
+    if is_group(found):
+        one = next((child for child in sorted(found.iterdir()) if is_run(child)), None)
+        raise NoRun(f"{found}: a group, {f'name one of its runs, such as {one}' if one else 'without a run yet'}")
+    return found
 
 
 def write_synced(path: Path, data: bytes) -> None:

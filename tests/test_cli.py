@@ -35,12 +35,14 @@ def run(tmp_path_factory):
     (folder / "small.yaml").write_text(SMALL)
     done = rltrain("train", folder / "small.yaml", "seed=7", "--run-dir", folder / "run")
     assert "finished at step 1,500" in done.stdout
+    assert ", success rate " in done.stdout
+    assert ", mean length " in done.stdout
     return folder / "run"
 
 
 def test_a_run_leaves_everything_that_was_promised(run):
     assert {path.name.split(".vm")[0][:19] for path in run.iterdir()} >= {
-        "config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "events.out.tfevents"
+        "config.yaml", "metrics.jsonl", "summary.json", "sittings.json", "checkpoints", "events.out.tfevents"
     }  # fmt: skip
     reader = EventAccumulator(str(run), size_guidance={"scalars": 0})
     reader.Reload()
@@ -253,6 +255,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_line_and_harms_
     assert done.returncode == 74, done.stderr
     assert "Traceback" not in done.stderr
     assert "File too large" in done.stderr
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["reason"]) == ("failed", "OSError: [Errno 27] File too large")
     kept = checkpoint.newest(folder / "checkpoints", on_corrupt=lambda path, why: pytest.fail(why))
     assert kept is not None
     assert kept.step >= 250

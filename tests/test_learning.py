@@ -7,10 +7,10 @@ from conftest import ROOT
 
 from rltrain.checkpoint import find
 from rltrain.config.load import load
-from rltrain.evaluation import interquartile_mean
 from rltrain.evaluator import Evaluator
 from rltrain.experiment import Run, build
 from rltrain.saved import SavedPolicy
+from rltrain.statistics.aggregates import interquartile_mean
 
 # interquartile mean over ten seeds, and how many of them reach 475 of 500, on 100 fresh episodes each
 CARTPOLE = {

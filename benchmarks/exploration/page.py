@@ -19,7 +19,7 @@ from expectations import Results, judged
 from grid import TASKS
 from scipy.stats import binomtest
 
-from rltrain.evaluation import t_interval
+from rltrain.statistics.intervals import t_interval
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -30,6 +30,8 @@ SHOWN = (
     ("coverage", "exploration/state_coverage"),
 )
 """Metrics that are shown where they exist, and their labels."""
+ON_LINES = (("success rate", "rollout/success_rate"), ("length", "rollout/length"))
+"""Those that a bar of 80 columns has no room for."""
 
 
 class Display:
@@ -104,7 +106,7 @@ class Display:
         if self._returns:
             parts.append(f"return {sum(self._returns) / len(self._returns):.4g}")
         latest = self._run.log.latest if self._run is not None else {}
-        for label, name in SHOWN:
+        for label, name in SHOWN if self._live else (*ON_LINES, *SHOWN):
             if name in latest:
                 parts.append(f"{label} {latest[name]:.3g}")
         if self._run is not None and self._run.evaluate.latest is not None:
@@ -118,6 +120,10 @@ class Display:
         exact, best = summary.get("eval_exact_return"), summary["best_return"]
         score, name = (summary["eval_return"], "eval return") if exact is None else (exact, "exact return")
         text = "" if score is None else f", {name} {score:.5g} (best {best:.5g} at step {summary['best_step']:,})"
+        if summary["eval_success_rate"] is not None:
+            text += f", success rate {summary['eval_success_rate']:.1%}"
+        if summary["eval_length"] is not None:
+            text += f", mean length {summary['eval_length']:.1f}"
         self._print(f"{summary['status']} at step {summary['steps']:,} after {summary['seconds']:.1f} s{text}")
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")

@@ -11,19 +11,34 @@ from rltrain.cli.common import AsJson, Plugins, use_plugins
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder or checkpoint folder.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|CHECKPOINT|GROUP", help="Run or checkpoint folder, or a folder of several seeds."),
+    ],
     episodes: Annotated[int, typer.Option(min=1, max=100_000, help="Greedy episodes.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Decides the list of environment seeds.")] = 0,
     checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Evaluate the greedy policy on a fixed list of seeds: equal arguments give equal digits."""
+    """Evaluate the greedy policy on a fixed list of seeds: equal arguments give equal digits.
+
+    Of several seeds each is evaluated, and their mean and IQM have intervals across seeds.
+    """
     import json
 
+    from rltrain.cli.evaluate_seeds import evaluate_seeds
+    from rltrain.launch.evaluate import seeds_in
+    from rltrain.rundir import is_group, is_run
     from rltrain.saved import SavedPolicy
 
     use_plugins(plugin)
+    if run.is_dir() and not is_run(run) and not (run / "manifest.json").is_file():
+        runs = seeds_in(run)
+        if is_group(run) or len(runs) > 1:
+            evaluate_seeds(run, runs, episodes, seed, checkpoint, as_json=as_json)
+            return
+        run = runs[0].folder
     with SavedPolicy.open(run, checkpoint) as policy:
         report = policy.evaluate(episodes, seed)
     if as_json:
@@ -39,7 +54,11 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['episodes']} greedy episodes (seed {report['seed']}, at most "
         f"{report['max_episode_steps']:,} steps each)",
         f"  return        {report['return_mean']:.2f}"
-        + (f"  95 % interval [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "  (1 episode: no interval)"),
+        + (
+            f"  95 % interval over episodes [{interval[0]:.2f}, {interval[1]:.2f}]"
+            if interval
+            else "  (1 episode: no interval)"
+        ),
         f"  spread        std {report['return_std']:.2f}, min {report['return_min']:.2f}, "
         f"max {report['return_max']:.2f}, IQM {report['return_iqm']:.2f}",
         f"  length        {report['length_mean']:.1f} steps",
@@ -51,6 +70,7 @@ def _print(report: dict[str, Any]) -> None:
     if "exact_return" in report:
         lines += _exact_lines(report)
     lines.append(f"  random policy {report['random_return_mean']:.2f} on the same seeds")
+    lines.append("  1 seed: no interval across seeds (rltrain train CONFIG --seeds 0-9 trains ten)")
     typer.echo("\n".join(lines))
 
 

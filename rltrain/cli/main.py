@@ -11,7 +11,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from rltrain.cli import check, evaluate, list_, render, schema, show, train  # noqa: E402
+from rltrain.cli import check, diff, evaluate, list_, render, reproduce, runs, schema, show, train  # noqa: E402
 
 app = typer.Typer(
     name="rltrain",
@@ -43,6 +43,9 @@ app.command("eval")(evaluate.evaluate)
 app.command("render")(render.render)
 app.command("check")(check.check)
 app.command("show")(show.show)
+app.command("runs")(runs.runs)
+app.command("diff")(diff.diff)
+app.command("reproduce")(reproduce.reproduce)
 app.command("list")(list_.list_)
 app.command("schema")(schema.schema)
 

@@ -11,18 +11,21 @@ from rltrain.cli.common import AsJson, Plugins, use_plugins
 
 
 def show(
-    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file or run folder.")],
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|RUN|GROUP", help="YAML file or run folder.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Print the resolved configuration of a file or a run."""
+    """Print the resolved configuration of a file, a run or a group."""
     import json
 
     from rltrain.config.load import dump, load, to_dict
-    from rltrain.rundir import resolve_run
+    from rltrain.rundir import GROUP, is_group, resolve
 
     use_plugins(plugin)
-    path = resolve_run(source) / "config.yaml" if source.is_dir() else source
+    path = source
+    if source.is_dir():
+        found = resolve(source)
+        path = found / (GROUP if is_group(found) else "config.yaml")
     config = load(path, overrides or []).config
     typer.echo(json.dumps(to_dict(config), indent=2) if as_json else dump(config), nl=as_json)

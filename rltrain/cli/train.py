@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
+from rltrain.cli.train_seeds import How
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
@@ -22,86 +23,124 @@ def train(
         list[str] | None,
         typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="YAML file, then settings that replace the file's."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run; no CONFIG then.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the run.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds, a run each: 0-9, or 0-4,7, or how many.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1_000, help="Seeds at once; by default one a core.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|GROUP",
+            help="Go on with this run, or with what is missing of this group; needs no CONFIG.",
+        ),
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the run or the group.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train an agent. Writes configuration, metrics, TensorBoard logs and checkpoints to its run folder."""
+    """Train an agent. Writes configuration, metrics, TensorBoard logs and checkpoints to its run folder.
+
+    With several seeds each has a run of its own in the group's folder, and they train at once.
+    """
     from rltrain.core import ConfigError
 
     use_plugins(plugin)
     overrides = list(arguments or [])
+    path = Path(overrides.pop(0)) if overrides and "=" not in overrides[0] else None
     if device is not None:
         overrides.append(f"device={device}")
+    if seeds is not None:
+        overrides.append(f"seeds={seeds}")
+    how = How(workers, plugin or [], quiet, as_json)
     if resume is not None:
-        if run_dir is not None:
-            raise ConfigError("--run-dir: a resumed run stays in its folder")
-        _resume(resume, overrides, quiet=quiet, as_json=as_json)
-        return
-    if not arguments or "=" in arguments[0]:
+        if run_dir is not None and run_dir.resolve() != resume.resolve():
+            raise ConfigError(f"--run-dir {run_dir}: what is resumed stays in its folder, {resume}")
+        _resume(resume, path, overrides, how)
+    elif path is not None:
+        _start(load_config(path, overrides), path.stem, run_dir, how)
+    else:
         raise ConfigError("train needs a CONFIG, for example: rltrain train configs/dqn_cartpole.yaml")
-    path = Path(overrides.pop(0))
-    config = load_config(path, overrides)
-    _start(config, path.stem, run_dir, quiet=quiet, as_json=as_json)
 
 
-def _start(config: Config, name: str, run_dir: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _start(config: Config, name: str, run_dir: Path | None, how: How) -> None:
+    from rltrain.cli.train_seeds import start
     from rltrain.config.load import dump
     from rltrain.rundir import create_run, lock_run, write_atomic
 
+    if config.group is not None:
+        start(config, name, run_dir, how)
+        return
+    _refuse_workers(how)
     folder = create_run(Path("runs"), name, config.seed, exact=run_dir)
     with lock_run(folder):
         write_atomic(folder / "config.yaml", dump(config))
-        _train(config, folder, None, quiet=quiet, as_json=as_json)
+        _train(config, folder, None, how)
 
 
-def _resume(run: Path, overrides: Sequence[str], *, quiet: bool, as_json: bool) -> None:
-    from rltrain import checkpoint
-    from rltrain.config.load import dump
+def _refuse_workers(how: How) -> None:
     from rltrain.core import ConfigError
-    from rltrain.rundir import lock_run, resolve_run, write_atomic
 
-    folder = resolve_run(run)
-    refused = [text for text in overrides if text.split("=")[0] not in RESUMABLE]
-    if refused:
-        allowed = ", ".join(RESUMABLE)
-        raise ConfigError(
-            *(f"{text} (command line): would change the run's past; with --resume only {allowed}" for text in refused)
-        )
+    if how.workers is not None:
+        raise ConfigError("--workers: a single run has one process; it goes with several seeds, such as --seeds 0-9")
+
+
+def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) -> None:
+    from rltrain.cli.train_seeds import go_on
+    from rltrain.config.load import dump, load
+    from rltrain.launch.single import newest_checkpoint
+    from rltrain.rundir import GROUP, is_group, lock_run, resolve, write_atomic
+
+    folder = resolve(run)
+    file = folder / (GROUP if is_group(folder) else "config.yaml")
     with lock_run(folder):
-        config = load_config(folder / "config.yaml", overrides)
-        saved = checkpoint.newest(
-            folder / "checkpoints",
-            on_corrupt=lambda path, why: typer.echo(f"warning: {path}: {why}; set aside", err=True),
+        stored = load(file).config
+        config = load_config(path or file, overrides)
+        _refuse_another_past(stored, config, overrides, path)
+        if is_group(folder):
+            go_on(folder, stored, config, how)
+            return
+        _refuse_workers(how)
+        saved = newest_checkpoint(folder, config, lambda text: typer.echo(text, err=True))
+        if config != stored:
+            write_atomic(file, dump(config))
+        _train(config, folder, saved, how, resuming=True)
+
+
+def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str], path: Path | None) -> None:
+    """What goes on must be what was begun. Raises ConfigError with every setting that is not."""
+    from rltrain.config.load import to_dict
+    from rltrain.core import ConfigError
+    from rltrain.differences import ABSENT, differing
+
+    group = stored.group is not None
+    found = differing([to_dict(stored), to_dict(config)])
+    free = (*RESUMABLE, *(("seed", "seeds") if group else ()))
+    changed = {name: values for name, values in found.items() if name not in free}
+    if not changed:
+        return
+    written = {text.split("=")[0]: text for text in overrides}
+    allowed = ", ".join((*RESUMABLE, "seeds") if group else RESUMABLE)
+    shown = {name: ["not set" if value is ABSENT else repr(value) for value in row] for name, row in changed.items()}
+    raise ConfigError(
+        *(
+            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was}, is {now} now: "
+            f"it would change the past; with --resume only {allowed}"
+            for name, (was, now) in shown.items()
         )
-        if saved is not None and saved.step > config.train.total_steps:
-            raise ConfigError(f"train.total_steps: the run is at step {saved.step:,} already")
-        if overrides:
-            write_atomic(folder / "config.yaml", dump(config))
-        _train(config, folder, saved, quiet=quiet, as_json=as_json, resuming=True)
+    )
 
 
-def _train(config: Config, folder: Path, saved: Any, *, quiet: bool, as_json: bool, resuming: bool = False) -> None:
+def _train(config: Config, folder: Path, saved: Any, how: How, *, resuming: bool = False) -> None:
     import json
 
     from rltrain.cli.display import Display
     from rltrain.cli.signals import Interruption
-    from rltrain.experiment import Run
+    from rltrain.launch.single import train_run
 
-    with Interruption() as interruption, Display(config, folder, quiet=quiet or as_json) as display:
-        run = Run(config, folder, [display])
-        try:
-            if resuming:
-                run.resume(saved)
-            display.watch(run)
-            summary = run.train(interruption)
-        finally:
-            run.close()
+    with Interruption() as interruption, Display(config, folder, quiet=how.quiet or how.as_json) as display:
+        summary = train_run(config, folder, display, interruption, resuming=resuming, saved=saved)
     display.conclude(summary)
-    if as_json:
+    if how.as_json:
         typer.echo(json.dumps(summary))
     if interruption():
         raise typer.Exit(interruption.exit_code)

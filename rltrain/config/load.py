@@ -62,8 +62,10 @@ def from_dict(data: dict[str, Any], *, source: str = "config", overrides: Sequen
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Every setting, defaults included, as plain data."""
+    """Every setting, defaults included, as plain data; `seeds` only where there are several."""
     data: dict[str, Any] = config.model_dump(mode="json", by_alias=True, serialize_as_any=True)
+    if config.group is None:
+        del data["seeds"]
     return data
 
 

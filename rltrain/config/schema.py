@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from rltrain.config.seeds import Seeds, seeds_of
 from rltrain.settings import Settings
 
 
@@ -103,5 +104,16 @@ class Config(Settings):
     eval: EvalSettings = EvalSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: Seeds = None
+    """Trains several seeds, each in a run of its own: a number n for `seed` to `seed` + n - 1, a list, or "0-4,7"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU for hidden layers of 300 units or more; smaller networks are faster on the CPU."""
+
+    @property
+    def group(self) -> list[int] | None:
+        """The seeds of a group of runs; None for a single run, which 1 means too."""
+        return None if self.seeds in (None, 1) else seeds_of(self.seeds, self.seed)
+
+    def single(self, seed: int) -> Config:
+        """The configuration of one run of the group."""
+        return self.model_copy(update={"seed": seed, "seeds": None})

@@ -1,0 +1,1 @@
+"""Statistics over independent runs: figures, intervals, tests, curves. Pure functions of arrays."""

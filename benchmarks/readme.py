@@ -122,6 +122,16 @@ def tabular() -> str:
     return head + "\n|---|---|---|---|---|---|\n" + "\n".join(f"| {line} |" for line in lines)
 
 
+def gpu() -> str:
+    """A gradient step in NumPy and on a GPU."""
+    data = json.loads((HERE / "results" / "cuda.json").read_text())
+    cases = data["cases"]
+    head = f"| PPO, microseconds a gradient step ({data['gpu']}, torch {data['torch']}) | {' | '.join(cases)} |"
+    ways = next(iter(cases.values()))
+    rows = [f"| {way} | {' | '.join(format(case[way]['median'], ',.0f') for case in cases.values())} |" for way in ways]
+    return "\n".join([head, "|---|" + "---|" * len(cases), *rows])
+
+
 def tabular_speed() -> str:
     """The compiled loop against a plain Python loop."""
     from tabular_speed import table
@@ -144,6 +154,7 @@ def main() -> None:
         "policy": policy(),
         "speed": speed(),
         "policy speed": policy_speed(),
+        "gpu speed": gpu(),
         "tabular": tabular(),
         "tabular speed": tabular_speed(),
     }

@@ -11,21 +11,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-FUNCTIONS: list[tuple[Callable[..., Any], bool]] = []
-"""Every compilable function of the modules that are loaded, and whether it is put in at the place of each call."""
+FUNCTIONS: dict[Callable[..., Any], bool] = {}
+"""Every compilable function of the modules that are loaded, and whether it makes arrays."""
 
 
 def compilable(function: _F) -> _F:
     """Decorator: Numba may compile this function."""
-    FUNCTIONS.append((function, False))
+    FUNCTIONS[function] = False
     return function
 
 
-def inlined(function: _F) -> _F:
-    """Decorator: as `compilable`, for a small function that takes a row of an array.
-
-    Counting the references to each row costs more than such a function itself; put in at the place of the
-    call it counts none (a whole Q-learning step takes 0.55 times as long, at a second more to compile).
-    """
-    FUNCTIONS.append((function, True))
+def making_arrays(function: _F) -> _F:
+    """Decorator: as `compilable`, for a part of a loop in which arrays are made; `Generator.integers` makes one."""
+    FUNCTIONS[function] = True
     return function

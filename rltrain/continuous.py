@@ -95,7 +95,7 @@ class ContinuousAgent(OffPolicyAgent):
 
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator, device: str) -> None:
         super().__init__(config, spec, rng=rng)
-        self._device = resolve_device(device)
+        self._device = resolve_device(device, config.hidden_sizes)
         assert isinstance(spec.action_space, gym.spaces.Box)
         self.box = UnitBox(spec.action_space)
         self.critic = self._learner(self._encode.size + self.box.size, 1, count=self.critics)

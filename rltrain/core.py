@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -107,11 +107,17 @@ class Schedule(Protocol):
     def __call__(self, step: int) -> float: ...
 
 
+UpdateMode = Literal["eager", "graphs", "compiled"]
+"""How torch runs an update: call by call; from CUDA graphs where the device has them; or compiled, then so too.
+
+All three give the same numbers, up to rounding. A network in NumPy has one way only, and looks at none of them.
+"""
+
+
 class CompilableNetwork(Protocol):
     """What is known of an agent's network above the agent; `nn/networks.py` has the rest."""
 
-    compile: bool
-    """Whether its update is compiled by torch."""
+    mode: UpdateMode
 
     @property
     def device(self) -> str | None:

@@ -120,10 +120,11 @@ def _compile_networks(config: Config, agent: Agent) -> str | None:
         return "the network runs in NumPy, where nothing is compiled: leave this out" if wanted == "on" else None
     settings: Any = config.agent
     steps = settings.gradient_steps_of(config.train.total_steps, config.env.num_envs)
-    if wanted == "off" or (wanted == "auto" and steps < MIN_COMPILED_GRADIENT_STEPS):
-        return None
+    compiled = wanted == "on" or (wanted == "auto" and steps >= MIN_COMPILED_GRADIENT_STEPS)
     for network in through_torch:
-        network.compile = True
+        network.mode = "compiled" if compiled else ("eager" if wanted == "off" else "graphs")
+    if not compiled:
+        return None
     return None if wanted == "on" else f"about {steps:,} gradient steps: torch compiles them first, for up to a minute"
 
 

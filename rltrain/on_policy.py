@@ -97,7 +97,7 @@ class OnPolicyAgent(ABC):
         self.policy: Distribution = config.distribution(spec.action_space)
         self._value = slice(0, self.value_heads)  # columns of the outputs
         self._policy = slice(self.value_heads, self.value_heads + self.policy.outputs)
-        self.network = self._build(init_rng, resolve_device(device))
+        self.network = self._build(init_rng, resolve_device(device, config.hidden_sizes))
         self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
         self._choice: Array  # of the latest act
         self._seen: Array  # encoded observations of the latest act

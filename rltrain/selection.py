@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from rltrain.compilable import compilable, inlined
+from rltrain.compilable import compilable
 from rltrain.core import ActionValues, Array, Metrics, State
 from rltrain.schedules import Constant
 from rltrain.settings import Settings
@@ -23,7 +23,7 @@ WAITING = 65_536
 """Values that wait at most before the choices among them are counted: half a megabyte."""
 
 
-@inlined
+@compilable
 def greatest(row: Any) -> Any:
     """The greatest value of a row (A,)."""
     best = row[0]
@@ -33,7 +33,7 @@ def greatest(row: Any) -> Any:
     return best
 
 
-@inlined
+@compilable
 def least(row: Any) -> Any:
     """The least value of a row (A,)."""
     worst = row[0]
@@ -43,7 +43,7 @@ def least(row: Any) -> Any:
     return worst
 
 
-@inlined
+@compilable
 def first_best(row: Any) -> int:
     """The lowest index of the greatest value of a row (A,)."""
     index = 0
@@ -53,7 +53,7 @@ def first_best(row: Any) -> int:
     return index
 
 
-@inlined
+@compilable
 def random_best(row: Any, rng: Any) -> int:
     """An index of the greatest value of a row (A,), uniform among ties; draws only where there are ties."""
     index, ties = 0, 1

@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.compilable import compilable, inlined
+from rltrain.compilable import compilable
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.mdp import reachable
 from rltrain.schedules import Constant, ScheduleSetting
@@ -99,7 +99,7 @@ def step_size(learning_rate: float, power: float, visits: int) -> float:
     return learning_rate / math.pow(visits, power)  # not **: NumPy, Python and Numba each have their own
 
 
-@inlined
+@compilable
 def note(memory: Any, obs: int, action: int, error: float, alpha: float) -> None:
     """Take in how far a target is from Q(s, a), which is about to move by alpha of it, where that is kept.
 
@@ -112,7 +112,7 @@ def note(memory: Any, obs: int, action: int, error: float, alpha: float) -> None
         memory.moments[obs, action, 1] += (1.0 - alpha) * error * error
 
 
-@inlined
+@compilable
 def move(memory: Any, obs: int, action: int, target: float, alpha: float) -> None:
     """Q(s, a) += alpha (target - Q(s, a))."""
     error = target - memory.q[obs, action]

@@ -45,18 +45,18 @@ def test_auto_compiles_only_what_is_long_enough_to_pay_for_it_and_says_so(compil
     assert problems(chosen) == []
     experiment = build(chosen)
     experiment.envs.close()
-    assert [network.compile for network in experiment.agent.networks] == [expected]
+    assert [network.mode == "compiled" for network in experiment.agent.networks] == [expected]
     assert (experiment.note is not None) == (compiled == "auto" and expected)
     if experiment.note:
         assert "100,000 gradient steps" in experiment.note
 
 
-def played(name, compiled):
+def played(name, mode, device="cpu"):
     """An agent that has learnt on a stream of observations with ends in them."""
     cls = find("agents", name)
     settings = cls.Config(activation="elu", learning_rate=3e-3, **SETTINGS[name])
-    agent = cls(settings, SPEC, exploration=None, rng=np.random.default_rng(0), device="cpu")
-    agent.network.compile = compiled
+    agent = cls(settings, SPEC, exploration=None, rng=np.random.default_rng(0), device=device)
+    agent.network.mode = mode
     rng, obs = np.random.default_rng(1), np.zeros((4, 4), np.float32)
     for step in range(96):
         action = agent.act(obs)
@@ -72,6 +72,6 @@ def played(name, compiled):
 @pytest.mark.slow  # a compiler at work
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_compiled_update_is_the_eager_one(name):
-    eager, compiled = played(name, False), played(name, True)
+    eager, compiled = played(name, "eager"), played(name, "compiled")
     assert eager.optimizer.state_dict()["step"] > 2
     np.testing.assert_allclose(eager.network.parameters, compiled.network.parameters, rtol=0, atol=1e-5)

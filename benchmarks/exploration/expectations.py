@@ -65,7 +65,7 @@ def _regret(results: Results) -> Iterator[Verdict]:
 
 def _sparse(results: Results) -> Iterator[Verdict]:
     """A reward that undirected noise does not find."""
-    for agent, plain in (("ppo", "none"), ("dqn", "epsilon_greedy")):
+    for agent, plain in (("ppo", "none_raw_observations"), ("dqn", "epsilon_greedy")):
         yield _seeds(results, ("mountain_car", agent, plain), _solved, 0, 2)
         bonuses = [key for key in results if key[:2] == ("mountain_car", agent) and key[2] in ("rnd", "hashed_count")]
         if not bonuses:

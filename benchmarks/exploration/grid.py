@@ -44,6 +44,7 @@ class Candidate:
     exploration: Block | None = None
     agent: Block = field(default_factory=dict)
     bonuses: tuple[Block, ...] = ()
+    env: Block = field(default_factory=dict)
 
 
 def _named(name: str, **choices: Any) -> list[Block]:
@@ -123,6 +124,7 @@ def policies(task: Task) -> dict[str, list[Candidate]]:
     bins = {"hash": "bins", "bins": 20} if "MountainCar" in task.env["id"] else {}
     return {
         "none": [Candidate()],
+        "none_raw_observations": [Candidate(env={"wrappers": []})],
         "hashed_count": [Candidate(None, own, _bonus("hashed_count", 10.0 * unit, **bins))],
         "rnd": [Candidate(None, own, _bonus("rnd", 30.0 * unit))],
         "icm": [Candidate(None, own, _bonus("icm", 10.0 * unit))],
@@ -213,7 +215,7 @@ AGENTS: dict[str, Block] = {
 def configuration(task: Task, agent: str, candidate: Candidate, seed: int) -> Block:
     """What `rltrain train` would get."""
     config: Block = {
-        "env": task.env | task.envs.get(agent, {}),
+        "env": task.env | task.envs.get(agent, {}) | candidate.env,
         "agent": AGENTS[agent] | task.agents.get(agent, {}) | candidate.agent,
         "bonuses": list(candidate.bonuses),
         "train": {"total_steps": task.steps[agent]},

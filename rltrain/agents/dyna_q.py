@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.agents.q_learning import learn as learn_directly
-from rltrain.compilable import compilable
+from rltrain.compilable import compilable, making_arrays
 from rltrain.core import Array, EnvSpec, Problem
 from rltrain.selection import random_action
 from rltrain.tabular import MAX_ENTRIES, Step, TabularAgent, TabularSettings, best_target, note, step_size
@@ -106,7 +106,7 @@ def sweep(memory: Any, constants: Any, step: Step) -> None:
             queue(memory, constants, other)
 
 
-@compilable
+@making_arrays
 def learn(memory: Any, constants: Any, step: Step, policy: Any, rng: Any) -> None:
     """Learn from the step, remember it, and plan."""
     if constants.prioritized:

@@ -87,7 +87,7 @@ def _seeds(methods: Sequence[Method]) -> Iterator[Concern]:
     for method in methods:
         few = min(map(len, method.tasks.values()))
         if few < MIN_RUNS:
-            seeds = "1 seed: no interval across seeds" if few == 1 else f"{few} seeds are too few for an interval"
+            seeds = "1 seed: no interval across seeds" if few == 1 else f"{few} seeds, too few for an interval"
             yield Concern("seeds", f"{method.name} has {seeds}, which takes {MIN_RUNS}")
 
 

@@ -57,7 +57,8 @@ class TrainSettings(Settings):
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether to compile, which gives the same numbers; auto where the run is long enough to pay for it.
 
-    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch.
+    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch. On a CUDA
+    device the update runs from CUDA graphs, unless this is off.
     """
     stop: StopSettings = StopSettings()
 
@@ -106,6 +107,7 @@ class Config(Settings):
     seeds: Seeds = None
     """Trains several seeds, each in a run of its own: a number n for `seed` to `seed` + n - 1, a list, or "0-4,7"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU for hidden layers of 300 units or more; smaller networks are faster on the CPU."""
 
     @property
     def group(self) -> list[int] | None:

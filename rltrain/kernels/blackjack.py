@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rltrain.compilable import compilable
+from rltrain.compilable import compilable, making_arrays
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, State
 from rltrain.envs.blackjack import DEALER_STANDS, LIMIT, SHAPE
@@ -90,14 +90,14 @@ def play(hands: Any, action: int, rng: Any) -> tuple[float, bool]:
     return paid, bool(over)
 
 
-@compilable
+@making_arrays
 def take(world: Any, obs: int, action: int, rng: Any) -> tuple[int, float, bool]:
     """Take an action: what is seen then, what it pays, and whether the task is over."""
     paid, over = play(world.now, action, rng)
     return observation(world.now), paid, over
 
 
-@compilable
+@making_arrays
 def begin(world: Any, actions: Any, elapsed: int, rng: Any, start_rng: Any) -> int:
     """Let the second generator repeat the episode that is over, and deal anew."""
     deal(world.behind, start_rng)

@@ -62,8 +62,6 @@ class Log(NamedTuple):
     lengths: Array  # (C,) int64
     actions: Array  # (L,) int64: as many as an episode's snapshot may hold
     choices: Array  # (2,) int64: actions chosen, and those among them that explore
-    taken: Array  # (1, A) int64: how often each action was taken
-    visited: Array  # (S,) bool: whether an action was taken in each state
 
 
 @compilable
@@ -79,25 +77,21 @@ def scaled(novelty: float, actor: Any, step: int) -> Any:
 
 
 @compilable
-def write_down(log: Any, visits: Any, elapsed: int, obs: int, action: int) -> None:
-    """Keep an action of the open episode, while there is room; count the pair, the action and the state."""
-    if elapsed < len(log.actions):
-        log.actions[elapsed] = action
+def write_down(actions: Any, visits: Any, elapsed: int, obs: int, action: int) -> None:
+    """Count the pair, and keep the action in the open episode's while there is room."""
     visits[obs, action] += 1
-    log.taken[0, action] += 1
-    log.visited[obs] = True
+    if elapsed < len(actions):
+        actions[elapsed] = action
 
 
 @compilable
-def counted(action: int, q: Any, obs: int, choices: Any) -> int:
-    """The action, counted as `Choices` does: below the greatest value it explores. A row in its place costs more."""
-    best = q[obs, 0]
-    for other in range(1, q.shape[1]):
-        if q[obs, other] > best:
-            best = q[obs, other]
+def tally(choices: Any, values: Any, action: int) -> None:
+    """Count a choice as `Choices` does: it explores where another action is worth more."""
     choices[0] += 1
-    choices[1] += q[obs, action] < best
-    return action
+    for value in values:
+        if value > values[action]:
+            choices[1] += 1
+            break
 
 
 @compilable
@@ -119,21 +113,21 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
     choose, probabilities, learn, rare, take, begin, draws_next, averages_policy, has_bonus = parts
 
     def run(count: int, cursor: Any, sums: Any, world: Any, actor: Any, log: Any, rngs: Any) -> int:
-        env_rng, start_rng, rng = rngs
         memory, q, visits, known, levels = actor.memory, actor.memory.q, actor.memory.visits, actor.known, actor.levels
-        now, obs, elapsed = cursor[STEPS], cursor[STATE], cursor[ELAPSED]
+        (env_rng, start_rng, rng), now, obs, elapsed = rngs, cursor[STEPS], cursor[STATE], cursor[ELAPSED]
         total, bonus, extra, ended, next_action = sums[RETURN], sums[BONUS], sums[PAID], 0, actor.pending[0]
         for _ in range(count):
             action, next_action = next_action, -1
             if action < 0:
                 set_levels(actor.schedules, levels, now)
-                action = counted(choose(q[obs], known[obs], levels, actor.scratch, rng), q, obs, log.choices)
+                action = choose(q[obs], known[obs], levels, actor.scratch, rng)
+                tally(log.choices, q[obs], action)
             next_obs, paid, terminated = take(world, obs, action, env_rng)
             reward = np.float32(paid)
             if has_bonus:
                 bonus = scaled(rare(actor.bonus_visits, obs, action, next_obs), actor, now)
                 reward, extra = np.float32(reward + np.float32(bonus)), extra + bonus
-            write_down(log, visits, elapsed, obs, action)
+            write_down(log.actions, visits, elapsed, obs, action)
             total, elapsed, truncated = total + paid, elapsed + 1, elapsed + 1 == world.limit
             if (draws_next or averages_policy) and not terminated:
                 set_levels(actor.schedules, levels, now + 1)
@@ -141,7 +135,7 @@ def readable_loop(parts: Parts) -> Callable[..., int]:
                     probabilities(q[next_obs], known[next_obs], levels, actor.policy)
                 if draws_next:
                     next_action = choose(q[next_obs], known[next_obs], levels, actor.scratch, rng)
-                    counted(next_action, q, next_obs, log.choices)
+                    tally(log.choices, q[next_obs], next_action)
             rate = schedule_value(actor.schedules[len(levels)], now)
             step = Step(0, obs, action, float(reward), next_obs, next_action, terminated, truncated, rate)
             learn(memory, actor.constants, step, actor.policy, rng)

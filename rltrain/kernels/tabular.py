@@ -93,6 +93,7 @@ class TabularLoop:
         board: TableBoard | BlackjackBoard,
     ) -> None:
         assert loop.diagnostics.visited is not None
+        self._seen = loop.diagnostics.visited.seen
         self._loop, self._agent, self._bonus, self._chain, self._board = loop, agent, bonus, chain, board
         self._run = compiled_loop(parts_of(agent, bonus, board))
         self._actor = actor_of(agent, bonus)
@@ -103,8 +104,6 @@ class TabularLoop:
             np.zeros(CHUNK, np.int64),
             actions,
             choices=np.zeros(2, np.int64),
-            taken=np.zeros((1, agent.shape[1]), np.int64),
-            visited=loop.diagnostics.visited.seen,
         )
         self._cursor, self._sums = np.zeros(4, np.int64), np.zeros(3)
         self._read()
@@ -135,7 +134,8 @@ class TabularLoop:
         """Take `steps` environment steps."""
         progress, log = Progress(self.steps), self._log
         log.choices[:] = 0
-        log.taken[:] = 0
+        visits = self._agent.memory.visits
+        before = visits.sum(axis=0)
         for begin in range(0, steps, CHUNK):
             ended = self._call(min(CHUNK, steps - begin))
             progress.returns += log.returns[:ended].tolist()
@@ -147,9 +147,10 @@ class TabularLoop:
             progress.metrics["exploration/bonus"] = float(self._sums[BONUS])
             progress.metrics.update(self._loop.bonus_metrics())
             progress.bonus = float(self._sums[PAID])
+        self._seen |= visits.any(axis=1)
         self._loop.diagnostics.report(progress)
         progress.choices, progress.exploratory = log.choices.tolist()
-        progress.actions = log.taken.copy()
+        progress.actions = (visits.sum(axis=0) - before)[None]
         return progress
 
     def _read(self) -> None:

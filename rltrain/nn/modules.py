@@ -1,4 +1,4 @@
-"""Networks through torch: any module, on any device, eager or compiled. This file loads torch."""
+"""Networks through torch: any module, on any device, eager, compiled, or from CUDA graphs. This file loads torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.func import functional_call, vjp
 
-from rltrain.core import Array
+from rltrain.core import Array, UpdateMode
+from rltrain.nn.graphs import Graphed
 
 if TYPE_CHECKING:
     from rltrain.nn.networks import Blueprint, OutputGradient
@@ -74,28 +75,33 @@ class ModuleNetwork:
             part.data = self.parameters[place].view(part.shape)
             at += part.numel()
         self._parts = {name: part.detach() for name, part in module.named_parameters()}  # the same memory
-        self._compiled: dict[OutputGradient, Any] = {}
-        self.compile = False
-        """Whether `learn` compiles what it is given: some ten seconds to a minute, then about half the time a step."""
+        self._functions: dict[OutputGradient, Any] = {}
+        self.mode: UpdateMode = "graphs"
+        """How `learn` runs. To compile takes ten seconds to a minute, then a step takes about half the time."""
 
     def _learn(self, gradient_at: OutputGradient) -> Any:
-        """The function (parameters, inputs, *arguments) -> (gradients, parts): tensors only, no branch on a value."""
+        """The function (inputs, *arguments) -> parts that fills the gradient: tensors only, no branch on a value."""
 
         def gradients(parameters: dict[str, torch.Tensor], x: torch.Tensor, *arguments: Any) -> Any:
             outputs, pull, *_ = vjp(lambda p: functional_call(self._module, p, (x,)), parameters)
             grad, parts = gradient_at(outputs.detach(), *arguments)
             return pull(grad)[0], parts
 
-        return torch.compile(gradients) if self.compile else gradients
+        compiled = torch.compile(gradients) if self.mode == "compiled" else gradients
+
+        def learn(x: torch.Tensor, *arguments: Any) -> Any:
+            grads, parts = compiled(self._parts, x, *arguments)
+            torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
+            return parts
+
+        return Graphed(learn) if self.mode != "eager" and self.device.startswith("cuda") else learn
 
     def learn(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> Any:
         """Forward, the loss's gradient at the outputs, backward through autograd."""
-        function = self._compiled.get(gradient_at)
+        function = self._functions.get(gradient_at)
         if function is None:
-            function = self._compiled[gradient_at] = self._learn(gradient_at)
-        grads, parts = function(self._parts, x, *arguments)
-        torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
-        return parts
+            function = self._functions[gradient_at] = self._learn(gradient_at)
+        return function(x, *arguments)
 
     def input_gradient(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
         """The gradient at the inputs (B, I)."""

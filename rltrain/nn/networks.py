@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rltrain.core import Array, State
+from rltrain.core import Array, State, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_numpy
 from rltrain.nn.workspace import Workspace
 
@@ -101,8 +101,8 @@ class Network(Protocol):
 
     parameters: Tensor  # (P,) float32
     gradient: Tensor  # (P,) float32
-    compile: bool
-    """Whether `learn` is compiled by torch; nothing to a network in NumPy."""
+    mode: UpdateMode
+    """How `learn` runs."""
 
     @property
     def device(self) -> str | None:
@@ -124,7 +124,8 @@ class Network(Protocol):
 class FusedMLP:
     """A multi-layer perceptron in NumPy whose passes write into memory made once."""
 
-    device, compile = None, False
+    device = None
+    mode: UpdateMode = "eager"
 
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
@@ -218,7 +219,8 @@ class FusedMLP:
 class FusedBranches:
     """Perceptrons over the same input, with their outputs side by side and their parameters one after the other."""
 
-    device, compile = None, False
+    device = None
+    mode: UpdateMode = "eager"
 
     def __init__(self, plans: Sequence[Blueprint]) -> None:
         counts = [plan.parameters for plan in plans]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rltrain.core import Array
+from rltrain.core import Array, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_device
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ class NoisyNetwork:
         return self._network.device
 
     @property
-    def compile(self) -> bool:
-        """Whether `learn` is compiled by torch."""
-        return self._network.compile
+    def mode(self) -> UpdateMode:
+        """How `learn` runs."""
+        return self._network.mode
 
-    @compile.setter
-    def compile(self, wanted: bool) -> None:
-        self._network.compile = wanted
+    @mode.setter
+    def mode(self, wanted: UpdateMode) -> None:
+        self._network.mode = wanted
 
     def disturb(self, rng: np.random.Generator | None) -> None:
         """Draw new noise, or without a generator take the means alone. Draws are NumPy's whatever the device."""

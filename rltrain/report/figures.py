@@ -72,7 +72,8 @@ def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
         grid = _grid(curves)
         aligned = align(curves, grid)  # (R, G)
         shown.append(aligned)
-        few = len(curves) < MIN_RUNS
+        once = len(grid) == 1  # a line of one entry would not be seen
+        few = len(curves) < MIN_RUNS or once
         marks: dict[str, Any] = (
             {"marker": look.marker, "markersize": 4, "markevery": max(1, len(grid) // MARKS)} if few else {}
         )
@@ -80,7 +81,10 @@ def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
             thin: dict[str, Any] = {"ls": look.line, "lw": 1.3, "alpha": 0.9} if few else {"lw": 0.6, "alpha": 0.4}
             axes.plot(grid, run, color=look.colour, zorder=2, **thin, **marks)
         _, mean, low, high = mean_band(aligned, grid)
-        if low is not None and high is not None:
+        if low is not None and high is not None and once:
+            reach = (mean - low, high - mean)
+            axes.errorbar(grid, mean, reach, color=look.colour, marker=look.marker, ms=7, capsize=4, zorder=3)
+        elif low is not None and high is not None:
             axes.fill_between(grid, low, high, color=look.colour, alpha=0.2, lw=0, zorder=1)
             axes.plot(grid, mean, color=look.colour, ls=look.line, zorder=3)
     _cut(axes, np.concatenate([values.ravel() for values in shown]))

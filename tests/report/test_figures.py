@@ -46,6 +46,14 @@ def test_five_seeds_have_a_band_and_a_mean_and_four_are_points_without_either():
     assert [line.get_marker() for line in axes.lines] == ["o"] * 4
 
 
+def test_a_single_entry_shows_its_seeds_and_their_mean_with_its_interval():
+    _, axes = drawn(curves(*([value] for value in (1.0, 2.0, 3.0, 4.0, 5.0))))
+    assert [line.get_marker() for line in axes.lines[:5]] == ["o"] * 5
+    (bars,) = axes.containers
+    (ends,) = bars[2][0].get_segments()
+    np.testing.assert_allclose(ends[:, 1], [3 - 1.963243161, 3 + 1.963243161], atol=1e-8)
+
+
 def test_rare_extremes_do_not_flatten_a_curve_and_are_named():
     values = [*np.linspace(0, 1, 99), -5_000]
     _, axes = drawn(curves(values))

@@ -27,7 +27,7 @@ def compare(
     """Compare methods by the last entry of a metric in each of their runs.
 
     Over several environments scores are normalised: 0 is the least and 1 the greatest score that any of these methods
-    had in an environment.
+    had in an environment; so are areas, by their own range, since curves begin far below the last scores.
 
     Args:
         named: Name -> runs of each method; one alone gives its figures and no pairs.
@@ -120,19 +120,21 @@ def _solved(run: RunRecord, metric: str) -> tuple[float | None, str | None]:
 
 def _on_common_tasks(methods: Sequence[Method], tables: Sequence[Table]) -> tuple[Scores, Scores]:
     """Scores and areas (R,) of each method on each common task: as they are for one, from 0 to 1 for several."""
-    scale = _normalised if len(tables) > 1 else lambda values, _: values
-    scores = {method.name: [scale(method.scores(table.task), table) for table in tables] for method in methods}
-    areas = {
-        method.name: [scale(method.areas(table.task, table.budget or 1), table) for table in tables]
-        for method in methods
+    scores = {method.name: [method.scores(table.task) for table in tables] for method in methods}
+    areas = {method.name: [method.areas(table.task, table.budget or 1) for table in tables] for method in methods}
+    return (_normalised(scores), _normalised(areas)) if len(tables) > 1 else (scores, areas)
+
+
+def _normalised(figures: Scores) -> Scores:
+    """On each task 0 for the least of all methods' figures and 1 for the greatest; a half where all are equal."""
+    ranges = [(min(map(np.min, task)), np.ptp(np.concatenate(task))) for task in zip(*figures.values(), strict=True)]
+    return {
+        name: [
+            (values - low) / span if span else np.full_like(values, 0.5)
+            for values, (low, span) in zip(tasks, ranges, strict=True)
+        ]
+        for name, tasks in figures.items()
     }
-    return scores, areas
-
-
-def _normalised(values: Array, table: Table) -> Array:
-    """0 at the least and 1 at the greatest score; a half where all are equal."""
-    span = table.high - table.low
-    return (values - table.low) / span if span else np.full_like(values, 0.5)
 
 
 def _all_table(scores: Scores, areas: Scores, metric: str) -> Table:

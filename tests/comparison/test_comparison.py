@@ -182,6 +182,16 @@ def test_several_environments_are_compared_in_normalised_scores(tmp_path):
     assert "a normalised difference of 0.393 would be missed" in found.verdict
 
 
+def test_normalised_areas_stay_between_0_and_1_however_low_curves_begin(tmp_path):
+    for name, lift in (("a", 0), ("b", 1)):
+        for task in ("CartPole-v1", "MountainCar-v0"):
+            for seed in range(6):
+                make_run(tmp_path / name / task / f"seed-{seed}", seed, [-500.0, 10.0 + lift + seed], env={"id": task})
+    rows = compare(opened(tmp_path, "a", "b")).tables[-1].rows
+    # areas of a are x + 0 ... x + 5 parts and those of b one part more, on a range of 6 parts; so are the scores
+    assert [row.area.value for row in rows] == pytest.approx([2.5 / 6, 3.5 / 6])
+
+
 def test_what_is_unfair_is_pointed_out(tmp_path):
     make_group(tmp_path / "a", GOOD)
     make_group(tmp_path / "b" / "pole", GOOD[:6], train={"total_steps": 200}, eval={"episodes": 5})

@@ -1,0 +1,232 @@
+"""Comparisons of runs made for it: what is unfair, figures, verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rltrain.comparison.compare import ALL, compare
+from rltrain.comparison.methods import names_of, open_methods
+from rltrain.core import ConfigError
+from rltrain.statistics.significance import holm, permutation_test, welch
+from runs import make_group, make_run
+
+GOOD = [490, 500, 480, 470, 495, 500, 485, 478]
+FAIR = [300, 420, 250, 380, 310, 405, 350, 290]
+
+
+def opened(tmp_path, *names):
+    return open_methods([tmp_path / name for name in names])
+
+
+def kinds(found):
+    return {concern.kind for concern in found.concerns}
+
+
+def test_figures_of_one_environment(tmp_path):
+    make_group(tmp_path / "good", GOOD)
+    make_group(tmp_path / "fair", FAIR)
+    found = compare(opened(tmp_path, "good", "fair"))
+    assert found.concerns == ()
+    (table,) = found.tables
+    assert (table.task, table.budget, table.threshold) == ("CartPole-v1", 100, 475.0)
+    first, second = table.rows
+    assert first.scores == tuple(GOOD)
+    assert first.mean.value == np.mean(GOOD)
+    assert first.median == np.median(GOOD)
+    # half the score at 50 and before, then rising to the whole: 0.5 * (0.5 + 0.75)
+    assert first.area.value == pytest.approx(0.625 * np.mean(GOOD))
+    assert first.steps == (100, 100, 100, None, 100, 100, 100, 100)
+    assert (first.reached, first.median_steps) == (7, 100)
+    assert (second.reached, second.median_steps) == (0, None)
+    (pair,) = found.pairs
+    x, y = [np.array(GOOD, float)], [np.array(FAIR, float)]
+    assert pair.difference == pytest.approx(np.mean(GOOD) - np.mean(FAIR))
+    assert (pair.welch, pair.permutation) == (welch(x, y), permutation_test(x, y))
+    assert pair.winner == "good"
+    assert found.verdict.startswith("good is better than fair: P = 1.00, every run above every run, p = below 0.001")
+    (dominant, other) = found.profile
+    assert dominant.shares[0] == 1
+    assert other.shares[0] == 7 / 8  # strictly above the least
+    assert json.loads(json.dumps(found.to_dict()))["pairs"][0]["winner"] == "good"
+
+
+def test_the_order_of_the_arguments_does_not_decide(tmp_path):
+    make_group(tmp_path / "good", GOOD)
+    make_group(tmp_path / "fair", FAIR)
+    (pair,) = compare(opened(tmp_path, "fair", "good")).pairs
+    assert pair.winner == "good"
+    assert pair.difference < 0
+    assert pair.verdict.startswith("good is better than fair")
+
+
+def test_where_nothing_can_be_said_the_verdict_says_how_many_seeds_would(tmp_path):
+    make_group(tmp_path / "a", [300, 420, 250, 380, 310])
+    make_group(tmp_path / "b", [350, 440, 260, 420, 330])
+    found = compare(opened(tmp_path, "a", "b"))
+    (pair,) = found.pairs
+    assert pair.winner is None
+    assert 1 - pair.improvement.value == pytest.approx(16.5 / 25)  # 3, 5, 1, 4 and a half, 3 runs of a are below b's
+    assert pair.missed > 0.5
+    assert pair.more_seeds > 5
+    assert found.verdict.startswith("No difference between a and b can be shown (b above a: P = 0.66 [")
+    assert (
+        f"; with these 5 seeds a difference of 28 would be missed {100 * pair.missed:.0f} % of the time"
+        in found.verdict
+    )
+    assert f"; {pair.more_seeds} more seeds of each would settle it." in found.verdict
+
+
+def test_one_seed_and_few_seeds_are_called_that(tmp_path):
+    make_group(tmp_path / "one", [500])
+    make_group(tmp_path / "three", [100, 110, 120])
+    make_group(tmp_path / "other", [10, 20, 30, 40, 50])
+    found = compare(opened(tmp_path, "one", "other"))
+    assert found.verdict.startswith("Nothing can be said of one and other: one seed")
+    assert found.pairs[0].welch is None
+    assert found.tables[0].rows[0].mean.low is None
+    assert "one has 1 seed: no interval across seeds, which takes 5" in [concern.text for concern in found.concerns]
+    found = compare(opened(tmp_path, "three", "other"))
+    assert found.verdict.startswith("3 to 5 seeds are too few for a verdict on three and other")
+    assert found.pairs[0].winner is None  # though the permutation test alone would have it
+    assert found.pairs[0].permutation < 0.05
+
+
+def test_every_seed_at_the_top_is_a_tie_and_not_a_nan(tmp_path):
+    make_group(tmp_path / "a", [500] * 6)
+    make_group(tmp_path / "b", [500] * 6)
+    found = compare(opened(tmp_path, "a", "b"))
+    assert found.verdict == "a and b are the same: every run scores 500."
+    (row, _) = found.tables[0].rows
+    assert (row.mean.low, row.iqm.high) == (500, 500)
+    assert "NaN" not in json.dumps(found.to_dict())
+
+
+def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
+    make_group(tmp_path / "often", [11.0] * 9 + [0] * 3)
+    make_group(tmp_path / "seldom", [10.0] * 9 + [400.0] * 3)
+    (pair,) = compare(opened(tmp_path, "often", "seldom")).pairs
+    assert pair.difference < 0
+    assert pair.improvement.value > 0.5
+    assert pair.winner is None
+
+
+def test_of_three_methods_p_values_are_corrected_together(tmp_path):
+    rng = np.random.default_rng(3)
+    for name, shift in (("a", 0), ("b", 10), ("c", 60)):
+        make_group(tmp_path / name, (300 + shift + rng.normal(0, 20, 8)).tolist())
+    found = compare(opened(tmp_path, "a", "b", "c"))
+    assert [(pair.a, pair.b) for pair in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [pair.permutation_holm for pair in found.pairs] == holm([pair.permutation for pair in found.pairs])
+    assert [pair.welch_holm for pair in found.pairs] == holm([pair.welch for pair in found.pairs])
+    assert found.verdict == "c has the highest mean, and is better than a and b."
+
+
+def test_several_environments_are_compared_in_normalised_scores(tmp_path):
+    for name, lift in (("a", 0), ("b", 20)):
+        make_group(tmp_path / name / "pole", [300 + lift + 10 * k for k in range(6)])
+        make_group(tmp_path / name / "car", [-200 + lift / 4 + k for k in range(6)], env={"id": "MountainCar-v0"})
+    found = compare(opened(tmp_path, "a", "b"))
+    assert [table.task for table in found.tables] == ["MountainCar-v0", "CartPole-v1", ALL]
+    # the range is 300 to 370 on the pole and -200 to -190 on the car; the differences are 20 and 5
+    assert found.pairs[0].difference == pytest.approx(-(20 / 70 + 5 / 10) / 2)
+    row = found.tables[-1].rows[0]
+    assert row.n == 12
+    assert row.mean.value == pytest.approx((25 / 70 + 2.5 / 10) / 2)
+    assert kinds(found) == set()
+
+
+def test_what_is_unfair_is_pointed_out(tmp_path):
+    make_group(tmp_path / "a", GOOD)
+    make_group(tmp_path / "b" / "pole", GOOD[:6], train={"total_steps": 200}, eval={"episodes": 5})
+    make_run(
+        tmp_path / "b" / "pole" / "late",
+        20,
+        [400],
+        status="interrupted",
+        train={"total_steps": 200},
+        eval={"episodes": 5},
+    )
+    make_run(
+        tmp_path / "b" / "mixed",
+        21,
+        [400],
+        train={"total_steps": 200},
+        eval={"episodes": 5},
+        agent={"learning_rate": 1},
+    )
+    make_run(
+        tmp_path / "b" / "mute", 22, [1], metric="rollout/return", train={"total_steps": 200}, eval={"episodes": 5}
+    )
+    make_group(tmp_path / "b" / "car", [-200.0] * 5, env={"id": "MountainCar-v0"})
+    texts = [concern.text for concern in compare(opened(tmp_path, "a", "b")).concerns]
+    assert texts == [
+        "environments differ: MountainCar-v0 is only of b, and does not count",
+        "b on CartPole-v1 is not one configuration: its runs differ in agent.learning_rate",
+        "budgets differ: a 100, b 200 environment steps",
+        "eval.episodes differs: a 20, b 5",
+        "1 of 14 runs of b never logged eval/return and do not count (seed 22)",
+        "1 of 14 runs of b have not finished (1 interrupted): their last eval/return counts",
+    ]
+
+
+def test_numbers_of_seeds_copies_and_time_limits_are_pointed_out(tmp_path):
+    make_group(tmp_path / "a", GOOD, env={"max_episode_steps": 200})
+    make_group(tmp_path / "b" / "first", GOOD[:6])
+    make_group(tmp_path / "b" / "second", FAIR[:5])
+    found = compare(opened(tmp_path, "a", "b"))
+    assert [concern.text for concern in found.concerns] == [
+        "env.max_episode_steps differs: a 200, b None",
+        "numbers of seeds differ: a 8, b 6",
+        "5 runs of b with settings and seed of a newer one left out",
+    ]
+    assert found.tables[0].rows[1].scores == (*FAIR[:5], GOOD[5])
+
+
+def test_no_environment_in_common_is_no_comparison(tmp_path):
+    make_group(tmp_path / "a", GOOD)
+    make_group(tmp_path / "b", GOOD, env={"kwargs": {"sutton_barto_reward": True}})
+    found = compare(opened(tmp_path, "a", "b"))
+    assert found.verdict == "No environment in common: these methods cannot be compared."
+    assert (found.pairs, found.profile) == ((), ())
+    assert len(found.tables) == 2
+
+
+def test_settings_that_differ_are_told_by_their_dotted_names_and_seeds_are_not(tmp_path):
+    make_group(tmp_path / "a", GOOD, agent={"learning_rate": 0.01, "gamma": 0.9})
+    make_group(tmp_path / "b", GOOD)
+    make_run(tmp_path / "b" / "other", 9, [500], agent={"learning_rate": 0.5})
+    found = {each.name: each.values for each in compare(opened(tmp_path, "a", "b")).differences}
+    assert found == {"agent.learning_rate": (0.01, "several: 0.5 and 0.001"), "agent.gamma": (0.9, "not set")}
+
+
+def test_another_metric_may_be_asked_for_and_one_that_was_never_logged_is_refused(tmp_path):
+    make_group(tmp_path / "a", GOOD)
+    make_group(tmp_path / "b", FAIR)
+    runs = opened(tmp_path, "a", "b")
+    assert compare(runs, metric="train/loss").tables[0].rows[0].scores == (0.5,) * 8
+    assert compare(runs, metric="train/loss").tables[0].threshold is None
+    assert compare(runs, threshold=200.0).tables[0].rows[0].steps == (50,) * 8
+    with pytest.raises(
+        ConfigError,
+        match=r"eval/retrun: never logged by a, did you mean 'eval/return'\? \(logged: eval/return, train/loss\)",
+    ):
+        compare(runs, metric="eval/retrun")
+
+
+def test_names_are_what_tells_the_paths_apart(tmp_path):
+    assert names_of([tmp_path / "dqn" / "1", tmp_path / "ppo" / "2"]) == ["dqn", "ppo"]
+    assert names_of([tmp_path / "dqn" / "1", tmp_path / "dqn" / "2", tmp_path / "ppo" / "1"]) == [
+        "dqn/1",
+        "dqn/2",
+        "ppo/1",
+    ]
+    assert names_of([tmp_path / "dqn"]) == ["dqn"]
+    with pytest.raises(ConfigError, match="named twice"):
+        names_of([tmp_path / "dqn", tmp_path / "x" / ".." / "dqn"])
+
+
+def test_a_run_that_belongs_to_two_methods_is_refused(tmp_path):
+    make_group(tmp_path / "all" / "a", GOOD)
+    with pytest.raises(ConfigError, match="cannot be compared with itself"):
+        opened(tmp_path, "all", "all/a")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rltrain.config.seeds import Seeds, seeds_of
+from rltrain.config.tune import TuneSettings
 from rltrain.settings import Settings
 
 
@@ -106,6 +107,8 @@ class Config(Settings):
     seeds: Seeds = None
     """Trains several seeds, each in a run of its own: a number n for `seed` to `seed` + n - 1, a list, or "0-4,7"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tune: TuneSettings | None = None
+    """What `rltrain tune` searches; every other command leaves it aside."""
 
     @property
     def group(self) -> list[int] | None:
@@ -114,4 +117,4 @@ class Config(Settings):
 
     def single(self, seed: int) -> Config:
         """The configuration of one run of the group."""
-        return self.model_copy(update={"seed": seed, "seeds": None})
+        return self.model_copy(update={"seed": seed, "seeds": None, "tune": None})

@@ -11,7 +11,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from rltrain.cli import check, compare, diff, evaluate, list_, render, reproduce, runs, schema, show, train  # noqa: E402
+from rltrain.cli import check, compare, diff, evaluate, list_, render, reproduce, runs, schema, show, sweep, train, tune  # noqa: E402
 
 app = typer.Typer(
     name="rltrain",
@@ -40,6 +40,8 @@ def _root(
 
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("sweep")(sweep.sweep)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("render")(render.render)
 app.command("check")(check.check)

@@ -27,8 +27,8 @@ class Event(NamedTuple):
     `data` is plain: for `progress` the `step`, the `rate` in environment steps a second, `return`, the mean of the
     latest training returns, `eval`, the latest score, and `eval_step`, where that was (None before there is one); every
     evaluation is told at once; for `note` a `text`; for `ended` the run's summary, whose status is finished or
-    interrupted, or the status alone where it was interrupted before it had begun; for `failed` the `reason`, and whether
-    it was `lost`: its process is no more, and the run can go on from where it was saved.
+    interrupted, or the status alone where it was interrupted before it had begun; for `failed` the `reason`, and
+    whether it was `lost`: its process is no more, and the run can go on from where it was saved.
     """
 
     job: Job

@@ -103,7 +103,7 @@ class ProcessLauncher:
     """Runs jobs on the cores of this machine, as many at once as there are workers."""
 
     def __init__(self, workers: int | None = None, plugins: Sequence[str] = ()) -> None:
-        self._most = workers or usable_cores()
+        self.workers = workers or usable_cores()
         self._plugins = list(plugins)
 
     def run(
@@ -149,7 +149,7 @@ class ProcessLauncher:
         """Give a job to every idle worker, and to new ones as long as there may be more."""
         while True:
             idle = next((worker for worker in workers if worker.job is None and not worker.dismissed), None)
-            if idle is None and len(workers) >= self._most:
+            if idle is None and len(workers) >= self.workers:
                 return
             if (job := next_job()) is None:
                 break

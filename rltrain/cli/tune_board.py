@@ -138,7 +138,7 @@ class TrialBoard:
             self.say(f"chosen: trial {summary['chosen']}; {summary['verdict']}")
         if summary["status"] in ("interrupted", "running elsewhere"):
             self.say(f"go on with: rltrain tune CONFIG --study {summary['study']} --resume")
-        if summary["best"] is not None:
+        if summary["status"] == "finished":
             self.say(f"next: rltrain train {folder / BEST}   all trials: {folder / TRIALS}")
 
 

@@ -192,9 +192,10 @@ def _worth(study: Study, found: Sequence[Confirmed], best: Confirmed | None) -> 
 
 
 def write_results(study: Study, found: Sequence[Confirmed], status: str) -> dict[str, Any]:
-    """Write all files. Returns the summary."""
+    """Write what this process knows: all files where the study is finished, else the trials so far."""
     write_trials(study)
-    write_best(study, found)
     summary = summarise(study, found, status)
-    write_atomic(study.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    if status == "finished":
+        write_best(study, found)
+        write_atomic(study.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary

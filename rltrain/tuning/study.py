@@ -120,7 +120,11 @@ class Study:
             if trial.state.name != "RUNNING" or trial.number in self.held:
                 continue
             if self.folder_of(trial.number).is_dir():
-                if (lock := self._lock(trial.number)) is not None:
+                if (lock := self._lock(trial.number)) is None:
+                    continue
+                if self.optuna._storage.get_trial(trial._trial_id).state.is_finished():
+                    lock.close()  # its process told it since the trials were read, and then let go of it
+                else:
                     return self._hold(trial.number, self._open(trial.number, trial._trial_id), lock)
             elif BEGUN not in trial.user_attrs:  # its process died between two lines, and nothing was done
                 self.optuna._storage.set_trial_user_attr(trial._trial_id, UNBEGUN, True)

@@ -78,9 +78,9 @@ class Pretender:
         yield "ended", summary
 
 
-def at_once(count, work):
-    """Do the same in several processes."""
-    processes = [multiprocessing.get_context("fork").Process(target=work) for _ in range(count)]
+def at_once(*works):
+    """Do these in a process each."""
+    processes = [multiprocessing.get_context("fork").Process(target=work) for work in works]
     for process in processes:
         process.start()
     for process in processes:

@@ -32,7 +32,7 @@ def test_a_study_does_its_trials_and_judges_them_by_the_mean_of_their_seeds(benc
 
 @pytest.mark.parametrize("repetition", [0, 1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, 20))])
 def test_a_grid_has_every_point_exactly_once_with_four_at_work(bench, repetition):
-    at_once(4, lambda: bench.search(bench.open(GRID)))  # the study itself is made by one of the four as well
+    at_once(*[lambda: bench.search(bench.open(GRID))] * 4)  # the study itself is made by one of the four as well
     study = bench.open(GRID)
     trials = study.trials()
     assert states(trials) == ["COMPLETE"] * 12
@@ -72,6 +72,18 @@ def test_a_trial_of_a_living_process_is_left_alone_and_taken_when_that_dies(benc
     mine.release(held)  # as the system does it when a process ends
     taken = other.take(new=False)
     assert (taken.number, taken.values) == (held.number, held.values)
+
+
+def test_a_trial_that_ends_while_another_process_looks_is_not_taken(bench, monkeypatch):
+    mine, other = bench.open(), bench.open()
+    held = mine.take()
+    before = other.optuna.get_trials(deepcopy=True)
+    mine.complete(held, 0.5, {0: 0.5, 1: 0.5})
+    mine.release(held)
+    monkeypatch.setattr(other.optuna, "get_trials", lambda **_: before)  # read a moment too early
+    assert other.take(new=False) is None
+    again = bench.open().take()
+    assert again.number == 1  # and its lock is free
 
 
 def test_a_trial_whose_process_died_before_it_had_a_folder_is_replaced_and_does_not_count(bench):
@@ -203,7 +215,7 @@ def test_a_trial_can_be_worth_more_than_its_lost_folder(bench):
 
 def test_sqlite_keeps_a_study_as_well(bench, tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
-    at_once(2, lambda: bench.search(bench.open(GRID, url=url)))
+    at_once(*[lambda: bench.search(bench.open(GRID, url=url))] * 2)
     assert states(bench.open(GRID, url=url).trials()) == ["COMPLETE"] * 12
 
 

@@ -26,6 +26,8 @@ COLORS = {
     "interrupted": "yellow",
     "waiting": "dim",
 }
+TEXTS = ("settings",)
+"""Columns that are no numbers."""
 Cells = Sequence[str]
 
 
@@ -65,7 +67,7 @@ class Screen:
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, name in enumerate(self.heads):
-            table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
+            table.add_column(name, justify="left" if index < 2 or name in TEXTS else "right", no_wrap=True)
         for cells in self.rows(max(self._console.height - 5, 3)):
             color = COLORS.get(cells[1], "default")
             table.add_row(escape(cells[0]), f"[{color}]{escape(cells[1])}[/]", *map(escape, cells[2:]))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from rltrain.cli.common import AsJson, Plugins, use_plugins
 
 if TYPE_CHECKING:
+    from rltrain.cli.tune_board import TrialBoard
     from rltrain.config.load import Loaded
     from rltrain.config.schema import Config
     from rltrain.launch.processes import ProcessLauncher
@@ -21,6 +24,17 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?!-)(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+class How(NamedTuple):
+    """With what a study is worked on and how it is shown; nothing of it changes a result."""
+
+    launcher: ProcessLauncher
+    seconds: float | None
+    """No trial begins after this time."""
+    quiet: bool
+    again: str
+    """The command that goes on with it."""
 
 
 def tune(
@@ -56,30 +70,27 @@ def tune(
     path, overrides = Path(arguments[0]), [*arguments[1:], *([f"tune.trials={trials}"] if trials is not None else [])]
     loaded, notes = load_search(path, overrides)
     opened = _open(loaded.config, path.stem, storage, study, resume)
-    _tune(opened, notes, _launcher(workers, plugin), seconds, quiet, as_json)
+    again = f"rltrain tune {shlex.join(arguments)} --study {opened.name} --resume"
+    how = How(_launcher(workers, plugin), seconds, quiet or as_json, again)
+    summary, exit_code = _tune(opened, notes, how)
+    if as_json:
+        typer.echo(json.dumps(summary))
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
-def _tune(
-    opened: Study, notes: list[str], launcher: ProcessLauncher, seconds: float | None, quiet: bool, as_json: bool
-) -> None:
-    """Search, confirm, and tell what came of it."""
-    import json
-
+def _tune(study: Study, notes: list[str], how: How) -> tuple[dict[str, Any], int]:
+    """Search, confirm, and tell what came of it. Returns the summary and the exit code."""
     from rltrain.cli.signals import Interruption
     from rltrain.cli.tune_board import TrialBoard
 
-    with Interruption() as interruption, TrialBoard(opened, quiet=quiet or as_json) as board:
-        opened.warn, opened.interrupted = board.say, interruption
+    with Interruption() as interruption, TrialBoard(study, how.again, quiet=how.quiet) as board:
+        study.warn, study.interrupted = board.say, interruption
         for note in notes:
             board.say(f"note: {note}")
-        summary = _run(opened, launcher, board, interruption, seconds)
+        summary = _run(study, how, board, interruption)
     board.conclude(summary)
-    if as_json:
-        typer.echo(json.dumps(summary))
-    if interruption():
-        raise typer.Exit(interruption.exit_code)
-    if summary["status"] == "failed":
-        raise typer.Exit(1)
+    return summary, interruption.exit_code or int(summary["status"] == "failed")
 
 
 def load_search(path: Path, overrides: list[str]) -> tuple[Loaded, list[str]]:
@@ -158,15 +169,13 @@ def _launcher(workers: int | None, plugin: list[str] | None) -> ProcessLauncher:
     return ProcessLauncher(workers or usable_cores(), plugin or [])
 
 
-def _run(
-    study: Study, launcher: ProcessLauncher, board: Any, interrupted: Callable[[], bool], seconds: float | None
-) -> dict[str, Any]:
+def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bool]) -> dict[str, Any]:
     """Trials, then the test of the best. Returns the summary."""
     from rltrain.launch.group import recorded
     from rltrain.tuning.results import write_results
     from rltrain.tuning.tuner import Tuner
 
-    deadline = None if seconds is None else time.monotonic() + seconds
+    launcher, deadline = how.launcher, None if how.seconds is None else time.monotonic() + how.seconds
     tuner = Tuner(study, launcher.workers, board, deadline)
     board.begin(launcher.workers)
     try:
@@ -184,7 +193,9 @@ def _run(
     return _confirm(study, launcher, board, interrupted)
 
 
-def _confirm(study: Study, launcher: ProcessLauncher, board: Any, interrupted: Callable[[], bool]) -> dict[str, Any]:
+def _confirm(
+    study: Study, launcher: ProcessLauncher, board: TrialBoard, interrupted: Callable[[], bool]
+) -> dict[str, Any]:
     from rltrain.launch.group import train_groups
     from rltrain.rundir import RunLocked, lock_run
     from rltrain.tuning.confirm import CONFIRM, candidates, confirmed, group_of

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class TrialBoard:
     """Shows the trials of a study, and then how its best are confirmed."""
 
-    def __init__(self, study: Study, *, quiet: bool) -> None:
-        self._study, self._quiet = study, quiet
+    def __init__(self, study: Study, again: str, *, quiet: bool) -> None:
+        """`again` is the command that goes on with the study."""
+        self._study, self._again, self._quiet = study, again, quiet
         self._works: dict[int, Work] = {}
         self._counted: dict[int, str] = {}
         self._best: tuple[float, int] | None = None
@@ -137,7 +138,7 @@ class TrialBoard:
         if summary["status"] == "finished" and summary["confirmed"]:
             self.say(f"chosen: trial {summary['chosen']}; {summary['verdict']}")
         if summary["status"] in ("interrupted", "running elsewhere"):
-            self.say(f"go on with: rltrain tune CONFIG --study {summary['study']} --resume")
+            self.say(f"go on with: {self._again}")
         if summary["status"] == "finished":
             self.say(f"next: rltrain train {folder / BEST}   all trials: {folder / TRIALS}")
 

@@ -136,7 +136,10 @@ class TuneSettings(Settings):
     sampler: Literal["grid", "random", "tpe", "gp", "cmaes"] = "tpe"
     """grid: every combination once; random; tpe: tree-structured Parzen estimators; gp: Gaussian processes; cmaes."""
     pruner: Literal["none", "median", "hyperband"] = "none"
-    """Which trials end early: those below the median of the earlier ones, or those that hyperband leaves behind."""
+    """Which trials end early: those below the median of the earlier ones, or those that hyperband leaves behind.
+
+    The median ends none in the first quarter of its runs.
+    """
     trials: int | None = Field(default=None, ge=1, le=100_000)
     """How many in all; null for every combination of a grid."""
     seeds_per_trial: int = Field(default=3, ge=1, le=1_000)

@@ -170,12 +170,14 @@ class Study:
         reported = set(self.optuna._storage.get_trial(trial._trial_id).intermediate_values)
         return Held(number, values, trial, self.folder_of(number), lock, reported)
 
-    def report(self, held: Held, step: int, value: float) -> bool:
-        """Note an intermediate value. Returns whether the trial should end."""
+    def report(self, held: Held, step: int, value: float, *, early: bool = False) -> bool:
+        """Note an intermediate value. Returns whether the trial should end; the median ends none that is `early`."""
         if step not in held.reported:
             self._patiently(lambda: held.trial.report(value, step))
             held.reported.add(step)
-        return self.tune.pruner != "none" and self._patiently(held.trial.should_prune)
+        if self.tune.pruner == "none" or (early and self.tune.pruner == "median"):
+            return False
+        return self._patiently(held.trial.should_prune)
 
     def complete(self, held: Held, value: float, scores: dict[int, float]) -> None:
         """The trial is done."""

@@ -18,6 +18,8 @@ from rltrain.tuning.study import Held, Study
 
 MAX_LOST = 5
 """A seed whose process is lost this often fails its trial."""
+WARM_UP = 0.25
+"""Share of a run in which a trial is early: many learn nothing visible before their first updates."""
 LOOK_SECONDS = 1.0
 """Time between two looks for trials that others have left, when there are no new ones."""
 
@@ -160,14 +162,15 @@ class Tuner:
         seeds as train at once, since those are known together.
         """
         shown = [self.study.objective.shown(RunRecord(work.group.folder / f"seed-{seed}")) for seed in work.group.seeds]
-        total = work.group.config.train.total_steps
+        total, unfinished = work.group.config.train.total_steps, len(work.finished) < len(work.group.seeds)
         for count in [*range(self._together, len(shown), self._together), len(shown)]:
             for step in sorted(set.intersection(*(set(values) for values in shown[:count]))):
                 at = (count - 1) * total + step
                 if at in work.held.reported:
                     continue
                 work.value = self.study.objective.combine([values[step] for values in shown[:count]])
-                if self.study.report(work.held, at, work.value) and len(work.finished) < len(work.group.seeds):
+                early = count == self._together and step < WARM_UP * total
+                if self.study.report(work.held, at, work.value, early=early) and unfinished:
                     return True
         return False
 

@@ -59,7 +59,11 @@ def test_last_lines_that_are_no_json_are_cut_and_kept_aside(journal):
 
 
 def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path):
-    for name, data in (("config.yaml", b"env: {id: FrozenLake-v1}\n"), ("numbers", b"1\n2\n"), ("middle", b'{"op_code"\n{}\n')):
+    for name, data in (
+        ("config.yaml", b"env: {id: FrozenLake-v1}\n"),
+        ("numbers", b"1\n2\n"),
+        ("middle", b'{"op_code"\n{}\n'),
+    ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(BadJournal, match=name):
             open_journal(tmp_path / name)

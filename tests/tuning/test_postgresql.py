@@ -39,7 +39,9 @@ class Server:
         if self.user:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres", "postgres")
-        self.call("initdb", "-D", folder / "data", "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "-N")
+        self.call(
+            "initdb", "-D", folder / "data", "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "-N"
+        )
         self.url = f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def call(self, program, *arguments):
@@ -52,7 +54,9 @@ class Server:
 
     def control(self, what, *arguments):
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
-        self.call("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", "-o", options, what, *arguments)
+        self.call(
+            "pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", "-o", options, what, *arguments
+        )
 
 
 @pytest.fixture(scope="module")

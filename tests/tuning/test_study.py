@@ -135,6 +135,10 @@ def test_bad_trials_are_pruned_by_the_mean_of_their_seeds_and_save_their_steps(b
     for trial in trials:
         for step, value in trial.intermediate_values.items():  # seed 0 and 1 together: their steps one after the other
             assert value == pytest.approx((trial.params["agent.gamma"] + 0.0005) * (step - 400) / 400)
+    long = bench.open(SEARCH, "tune.pruner=median", "tune.trials=10", "train.total_steps=800", name="long")
+    early = [trial for trial in bench.search(long) if trial.state.name == "PRUNED"]
+    assert early
+    assert all(trial.last_step == 800 + 200 for trial in early)  # as soon as they may: not in the first quarter
     hyperband = bench.search(bench.open(SEARCH, "tune.pruner=hyperband", "tune.trials=8", name="hyperband"))
     assert "PRUNED" in states(hyperband)
     alone = bench.open(SEARCH, "tune.pruner=median", "tune.trials=1", name="alone")

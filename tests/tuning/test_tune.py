@@ -87,7 +87,7 @@ def test_a_killed_tuner_and_a_killed_worker_lose_no_trial_and_the_best_trains(ti
     summary = json.loads(out)
     assert (summary["status"], summary["trials"]) == ("finished", {"complete": 3})
     sittings = json.loads((seed / "sittings.json").read_text())["sittings"]
-    assert [each["from_step"] for each in sittings][0] == 0
+    assert sittings[0]["from_step"] == 0
     assert sittings[-1]["from_step"] > 0  # from a checkpoint
     rows = list(csv.DictReader((folder / "trials.csv").open()))
     assert [(row["trial"], row["state"]) for row in rows] == [("0", "complete"), ("1", "complete"), ("2", "complete")]
@@ -99,7 +99,10 @@ def test_a_killed_tuner_and_a_killed_worker_lose_no_trial_and_the_best_trains(ti
     assert best.agent.learning_rate.value == float(rows[summary["chosen"]]["agent.learning_rate"])
     out, _ = rltrain(tiny, "train", folder / "best.yaml", "train.total_steps=500", "--json")
     assert json.loads(out)["status"] == "finished"
-    assert f"{summary['confirmed'][0]['confirmed']['value']:.5g} on 2 fresh seeds (2-3)" in (folder / "best.yaml").read_text()
+    assert (
+        f"{summary['confirmed'][0]['confirmed']['value']:.5g} on 2 fresh seeds (2-3)"
+        in (folder / "best.yaml").read_text()
+    )
 
 
 def test_a_password_is_nowhere(tiny, monkeypatch):
@@ -132,7 +135,9 @@ def test_mistakes_are_told_before_anything_is_begun(tiny):
 
 
 def test_a_sweep_trains_a_grid_of_groups_and_compares_them(tiny):
-    out, _ = rltrain(tiny, "sweep", "tiny.yaml", "agent.gamma=0.9,0.99", "train.total_steps=500", "--seeds", "0-4", "--json")
+    out, _ = rltrain(
+        tiny, "sweep", "tiny.yaml", "agent.gamma=0.9,0.99", "train.total_steps=500", "--seeds", "0-4", "--json"
+    )
     found = json.loads(out)
     assert found["status"] == "finished"
     assert list(found["points"]) == ["gamma=0.9", "gamma=0.99"]

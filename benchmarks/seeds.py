@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/seeds.py --steps 20_000     # shorter
 
 Three ways in turn, in every round: a single run for each seed in a loop of the shell, the group with one worker, and
-the group with as many workers as asked for. Times are whole commands, process start to exit. Results go to
-benchmarks/results/seeds.json.
+the group with as many workers as asked for. Times are whole commands, process start to exit; the processors' seconds
+hardly depend on what else the machine does. Results go to benchmarks/results/seeds.json.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.3
 
 
 def peak(pid: int) -> tuple[int, float]:
@@ -32,54 +33,62 @@ def peak(pid: int) -> tuple[int, float]:
     return int(told["PPid"]), int(told.get("VmHWM", "0 kB").split()[0]) / 1024
 
 
-def command(*arguments: str) -> tuple[float, dict[int, float], int]:
-    """Seconds that a command takes; the peak memory of every process that it started, and its own process."""
-    began = time.perf_counter()
+class Measured(NamedTuple):
+    """What one command took."""
+
+    seconds: float  # on the clock
+    cpu_seconds: float  # of all its processes
+    parent_mib: float  # peak memory of the command itself
+    worker_mib: float  # the greatest peak of the processes that it started; 0 without any
+
+
+def command(*arguments: str) -> Measured:
+    """Run `rltrain`, and look at its processes while it runs."""
+    began, before = time.perf_counter(), os.times()
     process = subprocess.Popen([*RLTRAIN, *arguments, "--quiet"])
-    peaks: dict[int, float] = {}
-    while process.poll() is None:
-        for entry in os.listdir("/proc"):
-            try:
-                parent, memory = peak(int(entry))
-            except (OSError, ValueError):
-                continue
-            if process.pid in (int(entry), parent):
-                peaks[int(entry)] = memory
-        time.sleep(LOOK_SECONDS)
-    seconds = time.perf_counter() - began
+    own = worker = 0.0
+    while True:
+        try:
+            process.wait(LOOK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            for entry in filter(str.isdigit, os.listdir("/proc")):
+                with suppress(OSError, KeyError):  # it may have ended
+                    parent, memory = peak(int(entry))
+                    own = max(own, memory) if int(entry) == process.pid else own
+                    worker = max(worker, memory) if parent == process.pid else worker
+    seconds, after = time.perf_counter() - began, os.times()
     if process.returncode:
         sys.exit(f"rltrain {' '.join(arguments)} ended with {process.returncode}")
-    return seconds, peaks, process.pid
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return Measured(seconds, busy, own, worker)
 
 
 def one_round(config: str, seeds: int, workers: int, overrides: list[str]) -> dict[str, Any]:
     """Every way once."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        loop = 0.0
-        single: list[float] = []
-        for seed in range(seeds):
-            seconds, peaks, _ = command(
-                "train", config, f"seed={seed}", *overrides, "--run-dir", str(folder / f"single-{seed}")
-            )
-            loop += seconds
-            single += peaks.values()
-        many = ("train", config, *overrides, "--seeds", f"0-{seeds - 1}")
-        one, _, _ = command(*many, "--workers", "1", "--run-dir", str(folder / "one"))
-        group, peaks, own = command(*many, "--workers", str(workers), "--run-dir", str(folder / "group"))
+        train = ("train", config, *overrides)
+        single = [command(*train, f"seed={seed}", "--run-dir", f"{name}/single-{seed}") for seed in range(seeds)]
+        many = (*train, "--seeds", f"0-{seeds - 1}", "--workers")
+        one = command(*many, "1", "--run-dir", f"{name}/one")
+        group = command(*many, str(workers), "--run-dir", f"{name}/group")
         for seed in range(seeds):
             runs = (f"single-{seed}", f"one/seed-{seed}", f"group/seed-{seed}")
             logs = [folder / run / "metrics.jsonl" for run in runs]
             assert len({log.read_bytes() for log in logs}) == 1, f"seed {seed} differs"
+    loop = sum(run.seconds for run in single)
     return {
         "loop_seconds": loop,
-        "one_worker_seconds": one,
-        "group_seconds": group,
-        "times_the_loop": loop / group,
-        "times_one_worker": one / group,
-        "single_peak_mib": max(single),
-        "worker_peak_mib": max(memory for pid, memory in peaks.items() if pid != own),
-        "parent_peak_mib": peaks[own],
+        "one_worker_seconds": one.seconds,
+        "group_seconds": group.seconds,
+        "times_the_loop": loop / group.seconds,
+        "times_one_worker": one.seconds / group.seconds,
+        "loop_cpu_seconds": sum(run.cpu_seconds for run in single),
+        "group_cpu_seconds": group.cpu_seconds,
+        "single_peak_mib": max(run.parent_mib for run in single),
+        "worker_peak_mib": group.worker_mib,
+        "parent_peak_mib": group.parent_mib,
         "load_average": os.getloadavg()[0],
     }
 

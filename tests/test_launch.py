@@ -13,8 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rltrain import checkpoint
 from rltrain.cli.evaluate import evaluate
 from rltrain.cli.train import train
-from rltrain.config.load import load, parse
-from rltrain.config.seeds import seeds_text
+from rltrain.config.load import load
 from rltrain.core import ConfigError
 from rltrain.experiment import Run
 from rltrain.records import Status, find_runs
@@ -308,49 +307,3 @@ def test_what_cannot_be_is_refused_before_any_work(tiny, group, tmp_path):
     with lock_run(group), pytest.raises(RunLocked):
         train(resume=group)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("written", "seeds"),
-    [
-        ("3", [7, 8, 9]),
-        ("0-2", [0, 1, 2]),
-        ("0-1, 5", [0, 1, 5]),
-        ("[4, 2]", [4, 2]),
-        ('"6"', [6]),
-        ("1", None),
-        ("null", None),
-    ],
-)
-def test_seeds_are_a_number_a_list_or_a_text(written, seeds):
-    config = parse(TINY + f"seed: 7\nseeds: {written}\n", source="x.yaml").config
-    assert config.group == seeds
-    if seeds is not None:
-        single = config.single(seeds[0])
-        assert (single.seed, single.group) == (seeds[0], None)
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        ("0", "seeds: expected a number of seeds from 1 to 10,000, got 0"),
-        ("-3", "seeds: expected a number of seeds from 1 to 10,000, got -3"),
-        ("[]", "seeds: expected at least one seed, got an empty list"),
-        ("[1, 2, 1]", "seeds: seed 1 twice: equal seeds are the same run"),
-        ("0-4,3", "seeds: seed 3 twice: equal seeds are the same run"),
-        ("[-1]", "seeds: a seed is a whole number from 0 to 2**63 - 1, got -1"),
-        ("9-0", "seeds: '9-0' ends before it begins: write 0-9"),
-        ("ten", "seeds: expected seeds such as 0-9 or 0-4,7, got 'ten'"),
-        ("0-99999999", "seeds: '0-99999999' is more than 10,000 seeds, or they are too large"),
-        ("true", "seeds: expected a whole number or text or null, got true"),
-    ],
-)
-def test_seeds_that_mean_nothing_are_refused_with_their_line(written, message):
-    with pytest.raises(ConfigError) as refused:
-        parse(TINY + f"seeds: {written}\n", source="x.yaml")
-    assert refused.value.messages == (f"x.yaml:9: {message}",)
-
-
-def test_seeds_are_written_as_short_as_they_can_be():
-    assert seeds_text([3]) == "3"
-    assert seeds_text([9, 0, 1, 2, 5, 6]) == "0-2,5-6,9"

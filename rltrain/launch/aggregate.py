@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rltrain.logger import RunLogger, band_tags
 from rltrain.records import RunRecord
+
+if TYPE_CHECKING:
+    from rltrain.statistics.intervals import Estimate
 
 AGGREGATE = "aggregate"
 """Folder in a group; TensorBoard shows it as one more run."""
@@ -27,18 +31,21 @@ CURVES = (
 """Metrics that are averaged over seeds, where every seed has them."""
 
 
-def across(values: Sequence[float | None]) -> dict[str, Any] | None:
+def across(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Mean and IQM of one figure over seeds, with their 95 % intervals; None where not every seed has it.
 
-    The mean has Student's t interval, the IQM that of a seeded bootstrap; none for fewer than five seeds.
+    The mean has Student's t interval, the IQM that of a seeded bootstrap; none for fewer than five seeds. What lies
+    beyond 0 or 1 of the interval of a rate is cut off, which leaves out nothing that is possible.
     """
     from rltrain.statistics.intervals import iqm_estimate, mean_estimate
 
-    known = np.array([value for value in values if value is not None], np.float64)
-    if not len(known) or len(known) < len(values):
+    values = [row.get(name) for row in rows]
+    if not values or any(value is None for value in values):
         return None
+    known = np.array(values, np.float64)
     found = {"mean": mean_estimate(known), "iqm": iqm_estimate(known)}
-    intervals = {name: None if each.low is None else [each.low, each.high] for name, each in found.items()}
+    limits = (0.0, 1.0) if name.endswith("_rate") else (-math.inf, math.inf)
+    intervals = {key: _within(each, *limits) for key, each in found.items()}
     return {
         "n": len(known),
         "mean": found["mean"].value,
@@ -47,6 +54,13 @@ def across(values: Sequence[float | None]) -> dict[str, Any] | None:
         "iqm_ci95": intervals["iqm"],
         "values": known.tolist(),
     }
+
+
+def _within(estimate: Estimate, least: float, most: float) -> list[float] | None:
+    """The interval as far as it is possible."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    return [max(estimate.low, least), min(estimate.high, most)]
 
 
 def too_few(n: int) -> str | None:

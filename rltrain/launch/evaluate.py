@@ -51,7 +51,7 @@ def evaluate_run(run: RunRecord, episodes: int, seed: int, which: str) -> dict[s
 def summarise_seeds(path: Path, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Figures over the seeds that have finished; policies of other steps do not count."""
     finished = [report for report in reports if report["status"] == Status.FINISHED]
-    over = {name: across([report.get(name) for report in finished]) for name in FIGURES} if finished else {}
+    over = {name: across(name, finished) for name in FIGURES} if finished else {}
     first = reports[0]
     return {
         "group": str(path),

@@ -86,7 +86,7 @@ class Group:
             "env": self.config.env.id,
             "agent": settings.name,
             "n": len(finished),
-            "over_seeds": {name: across([row[name] for row in finished]) for name in names},
+            "over_seeds": {name: across(name, finished) for name in names},
             "seeds": rows,
         }
 

@@ -17,7 +17,7 @@ from rltrain.tuning.objective import NoValue
 from rltrain.tuning.study import Held, Study
 
 MAX_LOST = 5
-"""A seed whose process is lost this often fails its trial."""
+"""A seed whose process is lost more often than this, without a new checkpoint in between, fails its trial."""
 WARM_UP = 0.25
 """Share of a run in which a trial is early: many learn nothing visible before their first updates."""
 LOOK_SECONDS = 1.0
@@ -37,7 +37,8 @@ class Work:
     running: set[int] = field(default_factory=set)
     finished: dict[int, float] = field(default_factory=dict)
     """Seed -> score."""
-    lost: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Seed -> the newest checkpoint when its process was lost, and how often it was lost with that one."""
     reason: str | None = None
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -118,8 +119,10 @@ class Tuner:
         if work.state != "running":
             return
         if event.kind == "failed" and event.data.get("lost"):
-            work.lost[seed] = work.lost.get(seed, 0) + 1
-            if work.lost[seed] <= MAX_LOST:
+            saved = max((path.name for path in event.job.folder.glob("checkpoints/step-*")), default="")
+            before, count = work.lost.get(seed, ("", 0))
+            work.lost[seed] = (saved, count + 1 if saved == before else 1)
+            if work.lost[seed][1] <= MAX_LOST:
                 self._waiting.appendleft(event.job)
                 return
         if event.kind == "failed":

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     REPORT_EVAL = 4
     RANDOM_POLICY = 5
     BONUSES = 6
+    TUNING = 7
 
 
 def seed_sequence(seed: int, stream: Stream, *key: int) -> np.random.SeedSequence:

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rltrain.redaction import redact
 from rltrain.rundir import write_atomic
 
 SITTINGS = "sittings.json"
@@ -71,6 +72,11 @@ def _processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
+def command() -> str:
+    """What the user typed, without passwords."""
+    return shlex.join(redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:]))
+
+
 def read_sittings(folder: Path) -> list[dict[str, Any]]:
     """The sittings of a run, first to last; empty where none was written, or what was is not readable."""
     try:
@@ -90,7 +96,7 @@ class Sitting:
         self._before = read_sittings(folder)
         self._this: dict[str, Any] = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(),
             "from_step": step,
             "to_step": None,
             "seconds": None,

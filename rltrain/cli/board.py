@@ -114,7 +114,7 @@ class Board:
         rate = sum(row.rate for row in rows)
         if rate:
             left = sum(self._total - row.step for row in rows if row.state in ("running", "waiting"))
-            parts.append(f"{rate:,.0f} steps/s, eta {_clock(left / rate)}")
+            parts.append(f"{rate:,.0f} steps/s, eta {clock(left / rate)}")
         return "; ".join(parts)
 
     def _table(self) -> Group:
@@ -145,7 +145,7 @@ class Board:
         yield "" if row.latest is None else f"{row.latest:.4g}"
         yield "" if row.score is None else f"{row.score:.4g}"
         yield f"{row.rate:,.0f}" if row.rate else ""
-        yield _clock((self._total - row.step) / row.rate) if row.rate else ""
+        yield clock((self._total - row.step) / row.rate) if row.rate else ""
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """Say in two lines what the seeds came to, name those that failed, and say what to do next."""
@@ -169,7 +169,7 @@ class Board:
             self.say(f"next: rltrain eval {folder}   or: tensorboard --logdir {folder}")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Seconds as a clock shows them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rltrain.cli.common import Plugins, load_config, use_plugins
+from rltrain.cli.tune import load_search
 
 
 def check(
@@ -18,4 +19,7 @@ def check(
     """Check a configuration against its schema and the real environment, without training."""
     use_plugins(plugin)
     loaded = load_config(config, overrides or [])
+    if loaded.tune is not None:
+        for note in load_search(config, overrides or [])[1]:
+            typer.echo(f"note: {note}", err=True)
     typer.echo(f"{config}: ok ({loaded.agent.name} on {loaded.env.id})")  # type: ignore[attr-defined]

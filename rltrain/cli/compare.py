@@ -49,10 +49,11 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found.to_dict()))
     else:
-        _print(found)
+        show(found)
 
 
-def _print(found: Comparison) -> None:
+def show(found: Comparison) -> None:
+    """Print a comparison."""
     from rich.console import Console
     from rich.markup import escape
 

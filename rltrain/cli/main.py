@@ -24,7 +24,9 @@ from rltrain.cli import (  # noqa: E402
     runs,
     schema,
     show,
+    sweep,
     train,
+    tune,
 )
 
 app = typer.Typer(
@@ -54,6 +56,8 @@ def _root(
 
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("sweep")(sweep.sweep)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("render")(render.render)
 app.command("report")(report.report)

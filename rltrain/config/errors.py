@@ -104,7 +104,8 @@ def _keys(model: Any, path: Path, data: Any) -> list[str]:
         if isinstance(step, int):  # the types of a list stand in its order
             candidates = candidates[step : step + 1]
         else:
-            candidates = [kind for candidate in candidates for kind in _below(candidate, step)]
+            below = [kind for candidate in candidates for kind in _below(candidate, step)]
+            candidates = below or candidates  # a key of the user's own leads to the type that stands for all of them
     return [
         field.alias or name for kind in candidates if _matches(kind, data) for name, field in kind.model_fields.items()
     ]

@@ -62,8 +62,8 @@ def from_dict(data: dict[str, Any], *, source: str = "config", overrides: Sequen
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Every setting, defaults included, as plain data; `seeds` only where there are several."""
-    data: dict[str, Any] = config.model_dump(mode="json", by_alias=True, serialize_as_any=True)
+    """Every setting of a run, defaults included, as plain data; `seeds` only where there are several."""
+    data: dict[str, Any] = config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude={"tune"})
     if config.group is None:
         del data["seeds"]
     return data
@@ -95,7 +95,12 @@ for _type in (str, int, float, bool, type(None)):
 
 def dump(config: Config, header: str = "") -> str:
     """The configuration as YAML that loads back equal."""
-    return header + str(yaml.dump(to_dict(config), Dumper=_Dumper, sort_keys=False, width=100))
+    return dump_data(to_dict(config), header)
+
+
+def dump_data(data: dict[str, Any], header: str = "") -> str:
+    """Plain data as YAML that reads back equal."""
+    return header + str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100))
 
 
 def parse_path(text: str) -> Path:

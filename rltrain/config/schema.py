@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rltrain.config.seeds import Seeds, seeds_of
+from rltrain.config.tune import TuneSettings
 from rltrain.settings import Settings
 
 
@@ -108,6 +109,8 @@ class Config(Settings):
     """Trains several seeds, each in a run of its own: a number n for `seed` to `seed` + n - 1, a list, or "0-4,7"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU for hidden layers of 300 units or more; smaller networks are faster on the CPU."""
+    tune: TuneSettings | None = None
+    """What `rltrain tune` searches; every other command leaves it aside."""
 
     @property
     def group(self) -> list[int] | None:
@@ -116,4 +119,4 @@ class Config(Settings):
 
     def single(self, seed: int) -> Config:
         """The configuration of one run of the group."""
-        return self.model_copy(update={"seed": seed, "seeds": None})
+        return self.model_copy(update={"seed": seed, "seeds": None, "tune": None})

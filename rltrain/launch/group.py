@@ -12,7 +12,7 @@ from rltrain.config.load import dump
 from rltrain.config.schema import Config
 from rltrain.config.seeds import seeds_text
 from rltrain.launch.aggregate import across, write_aggregate
-from rltrain.launch.job import Event, Job, Launcher
+from rltrain.launch.job import Event, Job, Launcher, in_turn
 from rltrain.records import SUMMARY, RunRecord, Status
 from rltrain.rundir import GROUP, is_locked, is_run, write_atomic
 
@@ -60,20 +60,16 @@ class Group:
         interrupted: Callable[[], bool],
     ) -> dict[str, Any]:
         """Train these; write the group's summary, and its aggregate for TensorBoard. Returns the summary."""
+        launcher.run(in_turn(jobs), recorded(listen), interrupted)
+        return self.conclude()
 
-        def listening(event: Event) -> None:
-            if event.kind == "started" and not is_locked(event.job.folder):
-                (event.job.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier sitting
-            if event.kind == "failed":
-                _keep_reason(event.job, event.data["reason"])
-            listen(event)
-
-        launcher.run(jobs, listening, interrupted)
+    def conclude(self, *, aggregate: bool = True) -> dict[str, Any]:
+        """Write what its runs come to now, and on demand the aggregate. Returns the summary."""
         summary = self.summary()
         write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
-        write_aggregate(
-            self.folder, [run for run in map(self.run, self.seeds) if run and run.status is Status.FINISHED]
-        )
+        if aggregate:
+            runs = [run for run in map(self.run, self.seeds) if run and run.status is Status.FINISHED]
+            write_aggregate(self.folder, runs)
         return summary
 
     def summary(self) -> dict[str, Any]:
@@ -100,6 +96,27 @@ class Group:
             return {"seed": seed, "status": MISSING}
         told = {key: value for key, value in (run.summary or {}).items() if key not in ("env", "agent")}
         return {"seed": seed, "status": run.status} | told
+
+
+def train_groups(
+    groups: Sequence[Group], launcher: Launcher, listen: Callable[[Event], None], interrupted: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Train what is missing of several groups, one after the other but without a break. Returns their summaries."""
+    launcher.run(in_turn([job for group in groups for job in group.jobs()]), recorded(listen), interrupted)
+    return [group.conclude() for group in groups]
+
+
+def recorded(listen: Callable[[Event], None]) -> Callable[[Event], None]:
+    """A listener that writes down in a run's folder what only the launcher knows, and then passes the event on."""
+
+    def listening(event: Event) -> None:
+        if event.kind == "started" and not is_locked(event.job.folder):
+            (event.job.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier sitting
+        if event.kind == "failed":
+            _keep_reason(event.job, event.data["reason"])
+        listen(event)
+
+    return listening
 
 
 def _keep_reason(job: Job, reason: str) -> None:

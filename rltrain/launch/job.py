@@ -6,9 +6,10 @@ jobs have in common: a group of seeds is one use of it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from rltrain.config.schema import Config
 
@@ -24,9 +25,10 @@ class Event(NamedTuple):
     """Something that happened to a job.
 
     `data` is plain: for `progress` the `step`, the `rate` in environment steps a second, `return`, the mean of the
-    latest training returns, and `eval`, the latest score (both None before there is one); for `note` a `text`; for
-    `ended` the run's summary, whose status is finished or interrupted, or the status alone where it was interrupted
-    before it had begun; for `failed` the `reason`.
+    latest training returns, `eval`, the latest score, and `eval_step`, where that was (None before there is one); every
+    evaluation is told at once; for `note` a `text`; for `ended` the run's summary, whose status is finished or
+    interrupted, or the status alone where it was interrupted before it had begun; for `failed` the `reason`, and
+    whether it was `lost`: its process is no more, and the run can go on from where it was saved.
     """
 
     job: Job
@@ -34,10 +36,27 @@ class Event(NamedTuple):
     data: Mapping[str, Any]
 
 
+NextJob: TypeAlias = Callable[[], Job | None]
+"""Asked whenever there is room for a job; None where there is none for now."""
+
+
+def in_turn(jobs: Sequence[Job]) -> NextJob:
+    """These jobs, one after another."""
+    waiting = deque(jobs)
+    return lambda: waiting.popleft() if waiting else None
+
+
 class Launcher(Protocol):
     """Runs jobs. A job that fails, in whatever way, is an event, and the others go on."""
 
     def run(
-        self, jobs: Sequence[Job], listen: Callable[[Event], None], interrupted: Callable[[], bool] = lambda: False
+        self,
+        next_job: NextJob,
+        listen: Callable[[Event], None],
+        interrupted: Callable[[], bool] = lambda: False,
+        unwanted: Callable[[Job], bool] = lambda job: False,
     ) -> None:
-        """Return when every job has ended or failed. Once `interrupted`, none begins, those that train save and end."""
+        """Return when every job has ended or failed and there is none to begin.
+
+        Once `interrupted`, none begins, and those that train save and end; so does one that is `unwanted`, by itself.
+        """

@@ -12,14 +12,13 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rltrain.config.load import to_dict
-from rltrain.launch.job import Event, Job
+from rltrain.launch.job import Event, Job, NextJob
 
 TICK_SECONDS = 0.1
 """How often to look for an interruption, and for workers that are no more."""
@@ -37,6 +36,7 @@ class _Worker:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.job: Job | None = None
+        self.cancelled = False
         self.dismissed = False
         self._rest = b""
         self._selector = selector
@@ -59,6 +59,12 @@ class _Worker:
         """Send a command. That nobody was there to hear it is told by `gone`."""
         with suppress(OSError, ValueError):
             self._input.write(json.dumps(what).encode() + b"\n")
+
+    def cancel(self) -> None:
+        """Have the job that it has save and end; a job that comes after it is another."""
+        assert self.job is not None
+        self.cancelled = True
+        self.order({"cancel": str(self.job.folder)})
 
     def gone(self) -> bool:
         """Whether the process has ended."""
@@ -97,24 +103,32 @@ class ProcessLauncher:
     """Runs jobs on the cores of this machine, as many at once as there are workers."""
 
     def __init__(self, workers: int | None = None, plugins: Sequence[str] = ()) -> None:
-        self._most = workers or usable_cores()
+        self.workers = workers or usable_cores()
         self._plugins = list(plugins)
 
     def run(
-        self, jobs: Sequence[Job], listen: Callable[[Event], None], interrupted: Callable[[], bool] = lambda: False
+        self,
+        next_job: NextJob,
+        listen: Callable[[Event], None],
+        interrupted: Callable[[], bool] = lambda: False,
+        unwanted: Callable[[Job], bool] = lambda job: False,
     ) -> None:
         """Train every job; see `Launcher`."""
-        waiting, workers = deque(jobs), list[_Worker]()
-        stopping = False
+        workers, stopping = list[_Worker](), False
         with selectors.DefaultSelector() as selector:
             try:
-                while waiting or any(worker.job is not None for worker in workers):
+                while True:
                     if interrupted() and not stopping:
                         stopping = True
-                        waiting.clear()
                         for worker in workers:
                             worker.order("stop")
-                    self._assign(waiting, workers, selector, listen)
+                    if not stopping:
+                        self._assign(next_job, workers, selector, listen)
+                    if all(worker.job is None for worker in workers):
+                        break
+                    for worker in workers:
+                        if worker.job is not None and not worker.cancelled and unwanted(worker.job):
+                            worker.cancel()
                     selector.select(TICK_SECONDS)
                     for worker in list(workers):
                         self._attend(worker, workers, listen)
@@ -127,26 +141,28 @@ class ProcessLauncher:
 
     def _assign(
         self,
-        waiting: deque[Job],
+        next_job: NextJob,
         workers: list[_Worker],
         selector: selectors.BaseSelector,
         listen: Callable[[Event], None],
     ) -> None:
         """Give a job to every idle worker, and to new ones as long as there may be more."""
-        while waiting:
+        while True:
             idle = next((worker for worker in workers if worker.job is None and not worker.dismissed), None)
+            if idle is None and len(workers) >= self.workers:
+                return
+            if (job := next_job()) is None:
+                break
             if idle is None:
-                if len(workers) >= self._most:
-                    return
                 idle = _Worker(selector)
                 workers.append(idle)
-            idle.job = job = waiting.popleft()
+            idle.job, idle.cancelled = job, False
             order = {"config": to_dict(job.config), "folder": str(job.folder)}
             idle.order(order | {"plugins": self._plugins, "command": sys.argv})
             listen(Event(job, "started", {}))
         for worker in workers:
             if worker.job is None:
-                worker.dismiss()  # nothing is left for it: its memory is free while others train
+                worker.dismiss()  # nothing is left for it, for now: its memory is free while others train
 
     @staticmethod
     def _attend(worker: _Worker, workers: list[_Worker], listen: Callable[[Event], None]) -> None:
@@ -158,10 +174,10 @@ class ProcessLauncher:
                 listen(Event(job, kind, data))
             if kind in ("ended", "failed"):
                 worker.job = None
-            if kind == "ended" and data["status"] == "interrupted":
+            if kind == "ended" and data["status"] == "interrupted" and not worker.cancelled:
                 worker.dismiss()  # told to stop, by us or by somebody else: it takes no other job
         if gone:
             workers.remove(worker)
             end = worker.bury()
             if worker.job is not None:
-                listen(Event(worker.job, "failed", {"reason": end}))
+                listen(Event(worker.job, "failed", {"reason": end, "lost": True}))

@@ -44,6 +44,8 @@ class Orders:
 
     def __init__(self, descriptor: int) -> None:
         self.stop = threading.Event()
+        self.unwanted: set[str] = set()
+        """Folders of runs that should save and end."""
         self.jobs: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
 
@@ -52,7 +54,10 @@ class Orders:
             order = json.loads(line)
             if order == "stop":
                 self.stop.set()
+            elif "cancel" in order:
+                self.unwanted.add(order["cancel"])
             else:
+                self.unwanted.discard(order["folder"])
                 self.jobs.put(order)
         if self.stop.is_set():  # a second signal ended the parent: so does this
             os._exit(1)
@@ -80,6 +85,7 @@ class Reporter:
         self._run: Run | None = None
         self._returns: list[float] = []
         self._told = 0.0
+        self._evaluated: int | None = None
         self._began: tuple[float, int] | None = None
 
     def watch(self, run: Run) -> None:
@@ -94,13 +100,18 @@ class Reporter:
         now = time.monotonic()
         if self._began is None:  # not before: a rate of the first steps, which load and compile, would mislead
             self._began, self._told = (now, progress.steps), now
-        if self._run is not None and now - self._told >= TELL_SECONDS:
-            self._told, latest, returns = now, self._run.evaluate.latest, self._returns
+        if self._run is None:
+            return False
+        evaluation = self._run.evaluate
+        if now - self._told >= TELL_SECONDS or evaluation.step != self._evaluated:
+            self._told, self._evaluated = now, evaluation.step
+            latest, returns, seconds = evaluation.latest, self._returns, now - self._began[0]
             data = {
                 "step": progress.steps,
-                "rate": (progress.steps - self._began[1]) / (now - self._began[0]),
+                "rate": (progress.steps - self._began[1]) / seconds if seconds else 0.0,
                 "return": sum(returns) / len(returns) if returns else None,
                 "eval": None if latest is None else score_of(latest),
+                "eval_step": evaluation.step,
             }
             self._tell("progress", data)
         return False
@@ -124,15 +135,19 @@ def _locked(folder: Path, stop: threading.Event) -> Iterator[None]:
         lock.__exit__(None, None, None)
 
 
-def train(config: Config, folder: Path, tell: Tell, stop: threading.Event) -> Summary:
+def train(config: Config, folder: Path, tell: Tell, orders: Orders) -> Summary:
     """What `rltrain train` does for one run: begin it, or go on with it where there is one."""
+
+    def interrupted() -> bool:
+        return orders.stop.is_set() or str(folder) in orders.unwanted
+
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, stop), _output_to(folder / OUTPUT):
+    with _locked(folder, orders.stop), _output_to(folder / OUTPUT):
         resuming = is_run(folder)
         write_atomic(folder / "config.yaml", dump(config))
         saved = newest_checkpoint(folder, config, lambda text: tell("note", {"text": text})) if resuming else None
         try:
-            return train_run(config, folder, Reporter(tell), stop.is_set, resuming=resuming, saved=saved)
+            return train_run(config, folder, Reporter(tell), interrupted, resuming=resuming, saved=saved)
         except RltrainError:
             raise
         except Exception:
@@ -175,7 +190,7 @@ def _serve(orders: Orders, tell: Tell) -> None:
         try:
             load_plugins(order["plugins"])
             config = from_dict(order["config"]).config
-            summary = train(config, Path(order["folder"]), tell, orders.stop)
+            summary = train(config, Path(order["folder"]), tell, orders)
         except Exception as error:  # one job fails, the next is another
             tell("failed", {"reason": _reason(error)})
         else:

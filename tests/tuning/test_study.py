@@ -90,8 +90,8 @@ def test_a_trial_whose_process_died_before_it_had_a_folder_is_replaced_and_does_
     study = bench.open(GRID)
     study.optuna.enqueue_trial(study.space.encoded(study.space.points[0]), user_attrs={"point": 0})
     study.optuna.ask()
-    trials = bench.search(bench.open(GRID))
-    assert states(trials) == ["COMPLETE"] * 12
+    trials = bench.search(bench.open(GRID, "tune.trials=2"))
+    assert [trial.user_attrs["point"] for trial in trials] == [0, 1]
     assert states(study.optuna.trials).count("FAIL") == 1
 
 
@@ -217,10 +217,13 @@ def test_a_trial_can_be_worth_more_than_its_lost_folder(bench):
     assert worth(study.space.config({"agent.gamma": 0.5}, seed=1)) == 0.501
 
 
-def test_sqlite_keeps_a_study_as_well(bench, tmp_path):
+def test_sqlite_keeps_a_study_that_two_begin_at_once(bench, tmp_path):
+    few = (GRID, "tune.trials=4", "tune.seeds_per_trial=1", "train.total_steps=100")
     url = f"sqlite:///{tmp_path}/studies.db"
-    at_once(*[lambda: bench.search(bench.open(GRID, url=url))] * 2)
-    assert states(bench.open(GRID, url=url).trials()) == ["COMPLETE"] * 12
+    at_once(*[lambda: bench.search(bench.open(*few, url=url))] * 2)
+    trials = bench.open(*few, url=url).trials()
+    assert states(trials) == ["COMPLETE"] * 4
+    assert {trial.user_attrs["point"] for trial in trials} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(

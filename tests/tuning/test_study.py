@@ -4,7 +4,10 @@ import json
 import shutil
 
 import pytest
-from conftest_tuning import GRID, SEARCH, Pretender, at_once, worth
+
+pytest.importorskip("optuna", reason="Optuna is not installed")
+
+from pretending import GRID, SEARCH, Pretender, at_once, worth
 
 from rltrain.core import ConfigError
 from rltrain.tuning.confirm import candidates, confirmed, fresh_seeds, gain, group_of, winner

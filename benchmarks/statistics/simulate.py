@@ -91,6 +91,22 @@ def false_alarms(kind: str, seeds: int, triples: int) -> dict[str, float]:
     return {name: float(np.mean(found)) for name, found in alarms.items()}
 
 
+def unequal_spread(pairs: int) -> dict[str, dict[str, float]]:
+    """Share of false alarms where means are equal and one method has three times the spread of the other."""
+    found = {}
+    for wide, narrow in ((10, 10), (5, 20), (20, 5)):
+        rng = np.random.default_rng(wide)
+        data = [([rng.normal(0, 3, wide)], [rng.normal(0, 1, narrow)]) for _ in range(pairs)]
+        p = np.array([(welch(*pair), permutation_test(*pair)) for pair in data], np.float64)
+        either, both = (p < ALPHA).mean(axis=0), (p < ALPHA).all(axis=1).mean()
+        found[f"{wide} and {narrow}"] = {
+            "Welch": float(either[0]),
+            "permutation": float(either[1]),
+            "both": float(both),
+        }
+    return found
+
+
 def missed(effect: float, seeds: int) -> float:
     """Chance to miss a difference of so many standard deviations."""
     scores = np.linspace(-1, 1, seeds)
@@ -104,6 +120,7 @@ def simulate(sets: int = 10_000, triples: int = 3_334) -> dict[str, Any]:
         result["coverage"][kind] = {str(seeds): coverage(kind, seeds, sets) for seeds in SEEDS}
         result["alarms"][kind] = false_alarms(kind, 10, triples)
         print(kind, json.dumps({name: result[name][kind] for name in ("coverage", "alarms")}), flush=True)
+    result["unequal_spread"] = unequal_spread(triples)
     result["missed"] = {f"{d:g}": {str(n): missed(d, n) for n in (5, 10, 20, 40)} for d in (0.5, 1.0, 1.5, 2.0)}
     return result
 
@@ -123,10 +140,12 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
     ]
     names = list(result["alarms"]["normal"])
     alarms = [[name, *(percent(100 * result["alarms"][kind][name]) for kind in KINDS)] for name in names]
+    uneven = [[n, *(percent(100 * share) for share in row.values())] for n, row in result["unequal_spread"].items()]
     lost = [[f"{d} s", *(f"{100 * share:.0f} %" for share in row.values())] for d, row in result["missed"].items()]
     return {
         "coverage": table(["scores", "95 % interval", *(f"{seeds} seeds" for seeds in SEEDS)], covered),
         "alarms": table(["test at 5 %, 10 seeds each", *KINDS], alarms),
+        "unequal spread": table(["seeds of the wide and the narrow one", "Welch", "permutation", "both"], uneven),
         "missed": table(["true difference", *(f"{n} seeds each" for n in (5, 10, 20, 40))], lost),
     }
 

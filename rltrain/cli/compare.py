@@ -26,7 +26,7 @@ SHOWN_DIFFERENCES = 40
 def compare(
     methods: Annotated[
         list[Path],
-        typer.Argument(metavar="A B [C]...", help="Runs, groups, or folders with several of them; each is one method."),
+        typer.Argument(metavar="RUN|GROUP", help="Runs, groups, or folders with several of them; each is one method."),
     ],
     metric: Annotated[str, typer.Option(help="Metric whose last entry is a run's score.")] = "eval/return",
     threshold: Annotated[
@@ -69,13 +69,16 @@ def show(found: Comparison) -> None:
         _print_table(console, table)
     if found.pairs:
         _print_pairs(console, found)
-        _print_profile(console, found)
+        if any(row.n > 1 for row in found.tables[-1].rows):
+            _print_profile(console, found)
     _print_differences(console, found)
     mind = " (Mind what is unfair, above.)" if found.concerns else ""
     console.print(f"\n[bold]Verdict[/bold]\n  {escape(found.verdict)}{mind}")
     if len(found.pairs) > 1:
         for pair in found.pairs:
             console.print(f"  * {escape(pair.verdict)}")
+    for note in found.notes:
+        console.print(f"  note: {escape(note)}")
 
 
 def _grid(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -102,20 +105,21 @@ def _print_table(console: Console, table: Table) -> None:
         heads.append(f"steps to {table.threshold:g}")
     _grid(console, heads, [_cells(row, table) for row in table.rows])
     if table.threshold is not None:
-        console.print(
-            f"  {table.threshold:g} is {table.threshold_source}; steps are medians, and never is later than any"
-        )
+        console.print(f"  {table.threshold:g} is {table.threshold_source}; steps are the median seed's")
     elif table.budget is not None:
         console.print("  no threshold is known, so no steps to it: --threshold X")
 
 
 def _cells(row: Row, table: Table) -> list[str]:
+    from rltrain.statistics.intervals import Estimate
+
     digits = _digits(table.low, table.high)
     cells = [row.method, f"{row.n}", _estimate(row.mean, digits), _estimate(row.iqm, digits)]
-    cells += [f"{row.median:.{digits}f}", _estimate(row.area, digits)]
+    median = Estimate(row.median, *(row.median_interval or (None, None)))
+    cells += [_estimate(median, digits), _estimate(row.area, digits)]
     if table.threshold is not None:
-        median = "not reached" if row.median_steps is None else f"{row.median_steps:,.0f}"
-        cells.append(f"{median} ({row.reached} of {row.n})")
+        steps = "not reached" if row.median_steps is None else f"{row.median_steps:,.0f}"
+        cells.append(f"{steps} ({row.reached} of {row.n})")
     return cells
 
 
@@ -140,7 +144,7 @@ def _print_pairs(console: Console, found: Comparison) -> None:
 
 
 def _pair_cells(pair: Pair, digits: int) -> list[str]:
-    effect = "no spread" if pair.effect_size is None else f"{pair.effect_size:+.2f}"
+    effect = f"{pair.effect_size:+.2f}" if pair.effect_size is not None else "-" if pair.welch is None else "no spread"
     return [
         f"{pair.a} / {pair.b}",
         f"{pair.difference:+.{digits}f}",

@@ -11,7 +11,21 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from rltrain.cli import check, compare, diff, evaluate, list_, render, reproduce, runs, schema, show, sweep, train, tune  # noqa: E402
+from rltrain.cli import (  # noqa: E402
+    check,
+    compare,
+    diff,
+    evaluate,
+    list_,
+    render,
+    reproduce,
+    runs,
+    schema,
+    show,
+    sweep,
+    train,
+    tune,
+)
 
 app = typer.Typer(
     name="rltrain",

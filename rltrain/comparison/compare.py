@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rltrain.comparison.fairness import common_tasks, concerns, differences
+from rltrain.comparison.fairness import common_tasks, concerns, differences, notes
 from rltrain.comparison.methods import METRIC, Method, scored
-from rltrain.comparison.pairs import overall, pairs_of
+from rltrain.comparison.pairs import Scores, pairs_of
 from rltrain.comparison.result import Comparison, Pair, ProfileLine, Row, Table
+from rltrain.comparison.verdict import overall
 from rltrain.core import Array
 from rltrain.records import RunRecord
 from rltrain.statistics.aggregates import mean, median
@@ -39,10 +40,10 @@ def compare(
     methods = scored(named, metric)
     common = common_tasks(methods)
     tables = [_task_table(methods, task, threshold) for task in dict.fromkeys(t for m in methods for t in m.tasks)]
-    scores = _scores(methods, [table for table in tables if table.task in common])
+    scores, areas = _on_common_tasks(methods, [table for table in tables if table.task in common])
     if len(common) > 1:
-        tables.append(_all_table(methods, scores, [table for table in tables if table.task in common]))
-    pairs = pairs_of(scores, metric) if common else []
+        tables.append(_all_table(scores, areas, metric))
+    pairs = pairs_of(scores, areas, metric) if common else []
     return Comparison(
         metric=metric,
         confidence=CONFIDENCE,
@@ -53,14 +54,15 @@ def compare(
         profile=tuple(_profile(scores)) if common else (),
         differences=tuple(differences(methods)),
         verdict=_verdict(methods, scores, pairs),
+        notes=tuple(notes(methods)),
     )
 
 
-def _verdict(methods: Sequence[Method], scores: Mapping[str, Sequence[Array]], pairs: Sequence[Pair]) -> str:
+def _verdict(methods: Sequence[Method], scores: Scores, pairs: Sequence[Pair]) -> str:
     if len(methods) == 1:
         return "One method alone: nothing to compare."
     if not pairs:
-        return "No environment in common: these methods cannot be compared."
+        return "No environment that all have in common: these methods cannot be compared."
     return overall(pairs, max(scores, key=lambda name: float(mean(*scores[name]))))
 
 
@@ -85,6 +87,7 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
         iqm=iqm_estimate(scores),
         median=float(median(scores)),
         area=mean_estimate(method.areas(task, budget)),
+        median_interval=_median_interval(scores),
         seeds=tuple(run.seed for run in method.tasks[task]),
         scores=tuple(float(score) for score in scores),
         steps=tuple(steps),
@@ -93,9 +96,14 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
     )
 
 
+def _median_interval(*tasks: Array) -> tuple[float, float] | None:
+    found = bootstrap_estimate(median, *tasks)
+    return None if found.low is None or found.high is None else (found.low, found.high)
+
+
 def _solved(run: RunRecord, metric: str) -> tuple[float | None, str | None]:
     """The return that counts as solved, and who says so."""
-    if not metric.endswith("return"):
+    if "return" not in metric:
         return None, None
     success = run.config.get("eval", {}).get("success")
     if success is not None:
@@ -110,11 +118,15 @@ def _solved(run: RunRecord, metric: str) -> tuple[float | None, str | None]:
     return (None, None) if bar is None else (float(bar), "the environment's reward threshold")
 
 
-def _scores(methods: Sequence[Method], tables: Sequence[Table]) -> dict[str, list[Array]]:
-    """Scores (R,) of each method on each common task: as they are for one, from 0 to 1 for several."""
-    if len(tables) == 1:
-        return {method.name: [method.scores(tables[0].task)] for method in methods}
-    return {method.name: [_normalised(method.scores(table.task), table) for table in tables] for method in methods}
+def _on_common_tasks(methods: Sequence[Method], tables: Sequence[Table]) -> tuple[Scores, Scores]:
+    """Scores and areas (R,) of each method on each common task: as they are for one, from 0 to 1 for several."""
+    scale = _normalised if len(tables) > 1 else lambda values, _: values
+    scores = {method.name: [scale(method.scores(table.task), table) for table in tables] for method in methods}
+    areas = {
+        method.name: [scale(method.areas(table.task, table.budget or 1), table) for table in tables]
+        for method in methods
+    }
+    return scores, areas
 
 
 def _normalised(values: Array, table: Table) -> Array:
@@ -123,26 +135,24 @@ def _normalised(values: Array, table: Table) -> Array:
     return (values - table.low) / span if span else np.full_like(values, 0.5)
 
 
-def _all_table(methods: Sequence[Method], scores: Mapping[str, Sequence[Array]], tables: Sequence[Table]) -> Table:
-    unit = f"{tables[0].unit}, 0 the least and 1 the greatest score of any run here in each environment"
-    rows = []
-    for method in methods:
-        own = scores[method.name]
-        areas = [_normalised(method.areas(table.task, table.budget or 1), table) for table in tables]
-        rows.append(
-            Row(
-                method=method.name,
-                n=sum(map(len, own)),
-                mean=bootstrap_estimate(mean, *own),
-                iqm=iqm_estimate(*own),
-                median=float(median(*own)),
-                area=bootstrap_estimate(mean, *areas),
-            )
+def _all_table(scores: Scores, areas: Scores, metric: str) -> Table:
+    unit = f"{metric}, 0 the least and 1 the greatest score of any run here in each environment"
+    rows = (
+        Row(
+            method=name,
+            n=sum(map(len, own)),
+            mean=bootstrap_estimate(mean, *own),
+            iqm=iqm_estimate(*own),
+            median=float(median(*own)),
+            area=bootstrap_estimate(mean, *areas[name]),
+            median_interval=_median_interval(*own),
         )
+        for name, own in scores.items()
+    )
     return Table(ALL, unit, None, None, None, 0.0, 1.0, tuple(rows))
 
 
-def _profile(scores: Mapping[str, Sequence[Array]]) -> list[ProfileLine]:
+def _profile(scores: Scores) -> list[ProfileLine]:
     every = np.concatenate([task for tasks in scores.values() for task in tasks])
     thresholds = np.unique(np.linspace(every.min(), every.max(), PROFILE_POINTS))
     lines = []

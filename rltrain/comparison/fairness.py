@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rltrain.comparison.methods import Method
+from rltrain.comparison.methods import METRIC, Method
 from rltrain.comparison.result import Concern, Difference
 from rltrain.differences import ABSENT, differing, flatten
 from rltrain.records import RunRecord, Status
 from rltrain.statistics.intervals import MIN_RUNS
 
+EXACT = "eval/exact_return"
 Settings = dict[str, Any]
 
 
@@ -35,8 +36,8 @@ def _environments(methods: Sequence[Method], common: Sequence[str]) -> Iterator[
     every = list(dict.fromkeys(task for method in methods for task in method.tasks))
     for task in every:
         if task not in common:
-            who = ", ".join(method.name for method in methods if task in method.tasks)
-            yield Concern("environment", f"environments differ: {task} is only of {who}, and does not count")
+            who = " and ".join(method.name for method in methods if task in method.tasks)
+            yield Concern("environment", f"environments differ: {task} has runs of {who} only, and does not count")
 
 
 def _mixed(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -72,8 +73,14 @@ def _protocol(config: Settings, evaluation: bool) -> Settings:
     """How scores come about: the settings that change a score and not what is learnt."""
     env = config["env"]
     limits = [part.get("max_episode_steps") for part in env.get("wrappers") or () if part.get("name") == "time_limit"]
-    how = {"eval": config.get("eval", {})} if evaluation else {"train": {"log_every": config["train"].get("log_every")}}
-    return {"env": {"max_episode_steps": env.get("max_episode_steps"), "time_limit": limits or None}, **how}
+    training = {"stop": config["train"].get("stop")} | (
+        {} if evaluation else {"log_every": config["train"]["log_every"]}
+    )
+    return {
+        "env": {"max_episode_steps": env.get("max_episode_steps"), "time_limit": limits or None},
+        "train": training,
+        "eval": config.get("eval", {}) if evaluation else {},
+    }
 
 
 def _seeds(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -92,7 +99,7 @@ def _left_out(methods: Sequence[Method]) -> Iterator[Concern]:
             yield Concern("missing", f"{text} and do not count (seed {seeds})")
         if method.copies:
             what = "1 run" if method.copies == 1 else f"{method.copies} runs"
-            yield Concern("copies", f"{what} of {method.name} with settings and seed of a newer one left out")
+            yield Concern("copies", f"{what} of {method.name} left out: settings and seed of another")
 
 
 def _unfinished(methods: Sequence[Method]) -> Iterator[Concern]:
@@ -113,6 +120,14 @@ def _versions(methods: Sequence[Method]) -> Iterator[Concern]:
             by_name = {method.name: value for method, value in zip(methods, values, strict=True)}
             what = "rltrain's source" if name == "source" else name
             yield Concern("versions", f"versions of {what} differ: {_list(by_name)}")
+
+
+def notes(methods: Sequence[Method]) -> list[str]:
+    """Advice that makes nothing unfair."""
+    every = [run for method in methods for runs in method.tasks.values() for run in runs]
+    if methods[0].metric == METRIC and all(len(run.curve(EXACT).steps) for run in every):
+        return [f"{METRIC} is sampled in episodes; the runs have {EXACT} too, which is not: --metric {EXACT}"]
+    return []
 
 
 def differences(methods: Sequence[Method]) -> list[Difference]:

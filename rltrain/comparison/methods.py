@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rltrain.core import Array, ConfigError
-from rltrain.records import Curve, RunRecord, find_runs
+from rltrain.records import Curve, RunRecord, Status, find_runs
 from rltrain.statistics.curves import area_under_curve, steps_to_threshold
 
 METRIC = "eval/return"
@@ -29,7 +29,7 @@ class Method:
     runs: Sequence[RunRecord]
     """All of them, copies left out."""
     copies: int
-    """Runs with settings and seed of another, which is the newer."""
+    """Runs left out, since another has their settings and their seed."""
 
     @cached_property
     def curves(self) -> dict[Path, Curve]:
@@ -104,12 +104,22 @@ def scored(named: Mapping[str, Sequence[RunRecord]], metric: str) -> list[Method
     """The methods with their scores. Raises ConfigError where one has none, with the metrics that it has."""
     methods = []
     for name, runs in named.items():
-        newest = {json.dumps(run.config, sort_keys=True, default=str): run for run in runs}
-        method = Method(name, metric, list(newest.values()), len(runs) - len(newest))
+        kept = _without_copies(runs)
+        method = Method(name, metric, kept, len(runs) - len(kept))
         if not method.curves:
             raise ConfigError(_never_logged(method))
         methods.append(method)
     return methods
+
+
+def _without_copies(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Of equal settings and seeds the newest that has finished, or else the newest."""
+    kept: dict[str, RunRecord] = {}
+    for run in runs:
+        key = json.dumps(run.config, sort_keys=True, default=str)
+        if key not in kept or run.status is Status.FINISHED or kept[key].status is not Status.FINISHED:
+            kept[key] = run
+    return list(kept.values())
 
 
 def _never_logged(method: Method) -> str:

@@ -31,6 +31,8 @@ class Row:
     median: float
     area: Estimate
     """Mean of the curve over the budget."""
+    median_interval: tuple[float, float] | None = None
+    """Of the bootstrap; None for too few seeds."""
     seeds: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
     """One for each seed."""
@@ -77,6 +79,10 @@ class Pair:
     permutation_holm: float
     effect_size: float | None
     """Hedges' g; None without any spread."""
+    area_difference: float
+    """Of the areas under the curves, in the same unit."""
+    area_holm: float
+    """p for the areas, corrected: by permutation; where numbers of seeds differ, the greater of that and Welch's."""
     missed: float | None
     """Chance that Welch's test misses a true difference of the size seen, with these seeds and this many pairs."""
     more_seeds: int | None
@@ -123,6 +129,8 @@ class Comparison:
     profile: tuple[ProfileLine, ...]
     differences: tuple[Difference, ...]
     verdict: str
+    notes: tuple[str, ...] = ()
+    """Advice."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `rltrain compare --json` prints it."""

@@ -8,6 +8,9 @@ import pytest
 from rltrain.comparison.compare import ALL, compare
 from rltrain.comparison.methods import names_of, open_methods
 from rltrain.core import ConfigError
+from rltrain.statistics.aggregates import median
+from rltrain.statistics.intervals import bootstrap_interval
+from rltrain.statistics.power import chance_to_miss
 from rltrain.statistics.significance import holm, permutation_test, welch
 from runs import make_group, make_run
 
@@ -34,6 +37,7 @@ def test_figures_of_one_environment(tmp_path):
     assert first.scores == tuple(GOOD)
     assert first.mean.value == np.mean(GOOD)
     assert first.median == np.median(GOOD)
+    assert first.median_interval == bootstrap_interval(median, np.array(GOOD))
     # half the score at 50 and before, then rising to the whole: 0.5 * (0.5 + 0.75)
     assert first.area.value == pytest.approx(0.625 * np.mean(GOOD))
     assert first.steps == (100, 100, 100, None, 100, 100, 100, 100)
@@ -44,7 +48,12 @@ def test_figures_of_one_environment(tmp_path):
     assert pair.difference == pytest.approx(np.mean(GOOD) - np.mean(FAIR))
     assert (pair.welch, pair.permutation) == (welch(x, y), permutation_test(x, y))
     assert pair.winner == "good"
-    assert found.verdict.startswith("good is better than fair: P = 1.00, every run above every run, p = below 0.001")
+    assert found.verdict == (
+        "good is better than fair: P = 1.00, every run above every run, p < 0.001; with these 8 seeds a difference "
+        "of 149 would be missed less than 1 % of the time. Over the whole budget good is ahead (area under the curve 93.2 "
+        "more, p < 0.001)."
+    )
+    assert pair.area_difference == pytest.approx(0.625 * pair.difference)
     (dominant, other) = found.profile
     assert dominant.shares[0] == 1
     assert other.shares[0] == 7 / 8  # strictly above the least
@@ -77,6 +86,21 @@ def test_where_nothing_can_be_said_the_verdict_says_how_many_seeds_would(tmp_pat
     assert f"; {pair.more_seeds} more seeds of each would settle it." in found.verdict
 
 
+def test_who_was_ahead_all_along_is_told_beside_who_is_ahead_at_the_end(tmp_path):
+    for seed in range(6):
+        make_run(tmp_path / "early" / f"{seed}", seed, [400 + seed, 400 + seed])
+        make_run(tmp_path / "late" / f"{seed}", seed, [10 + seed, 450 + seed])
+        make_run(tmp_path / "alike" / f"{seed}", seed, [10 + seed, 400 + seed])
+    found = compare(opened(tmp_path, "early", "late", "alike"))
+    verdicts = [pair.verdict for pair in found.pairs]
+    # 0.5 * 10 + 0.5 * 230 is 120 in place of 400
+    assert verdicts[0].startswith("late is better than early")
+    assert verdicts[0].endswith("But over the whole budget early is ahead (area under the curve 280 more, p = 0.006).")
+    assert verdicts[1].startswith("No difference between early and alike can be shown (early above alike: P = 0.50 [")
+    assert verdicts[1].endswith("Over the whole budget early is ahead (area under the curve 292 more, p = 0.006).")
+    assert found.verdict == "late has the highest mean, and is better than early and alike."
+
+
 def test_one_seed_and_few_seeds_are_called_that(tmp_path):
     make_group(tmp_path / "one", [500])
     make_group(tmp_path / "three", [100, 110, 120])
@@ -96,7 +120,7 @@ def test_every_seed_at_the_top_is_a_tie_and_not_a_nan(tmp_path):
     make_group(tmp_path / "a", [500] * 6)
     make_group(tmp_path / "b", [500] * 6)
     found = compare(opened(tmp_path, "a", "b"))
-    assert found.verdict == "a and b are the same: every run scores 500."
+    assert found.verdict == "a and b are the same: every run has the same score."
     (row, _) = found.tables[0].rows
     assert (row.mean.low, row.iqm.high) == (500, 500)
     assert "NaN" not in json.dumps(found.to_dict())
@@ -111,6 +135,18 @@ def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
     assert pair.winner is None
 
 
+def test_unequal_spread_with_unequal_numbers_of_seeds_makes_no_winner(tmp_path):
+    rng = np.random.default_rng(16)
+    make_group(tmp_path / "few", rng.normal(100, 30, 5).round().tolist())
+    make_group(tmp_path / "many", rng.normal(100, 10, 20).round().tolist())
+    (pair,) = compare(opened(tmp_path, "few", "many")).pairs
+    assert pair.permutation < 0.01
+    assert pair.welch > 0.05
+    assert pair.area_holm == pytest.approx(pair.welch)  # areas are five eighths of the scores here
+    assert pair.winner is None
+    assert "of seeds differ; p = 0.103 by Welch's test); with these 5 to 20 seeds a difference" in pair.verdict
+
+
 def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     rng = np.random.default_rng(3)
     for name, shift in (("a", 0), ("b", 10), ("c", 60)):
@@ -120,6 +156,15 @@ def test_of_three_methods_p_values_are_corrected_together(tmp_path):
     assert [pair.permutation_holm for pair in found.pairs] == holm([pair.permutation for pair in found.pairs])
     assert [pair.welch_holm for pair in found.pairs] == holm([pair.welch for pair in found.pairs])
     assert found.verdict == "c has the highest mean, and is better than a and b."
+    first, second = ([np.array(row.scores)] for row in found.tables[0].rows[:2])
+    assert found.pairs[0].missed == chance_to_miss(found.pairs[0].difference, first, second, alpha=0.05 / 3)
+
+
+def test_runs_come_in_the_order_of_their_seeds_whatever_their_folders(tmp_path):
+    for folder, seed in (("first", 12), ("second", 3), ("third", 7)):
+        make_run(tmp_path / "a" / folder, seed, [float(seed)])
+    (table,) = compare(opened(tmp_path, "a")).tables
+    assert (table.rows[0].seeds, table.rows[0].scores) == ((3, 7, 12), (3.0, 7.0, 12.0))
 
 
 def test_several_environments_are_compared_in_normalised_scores(tmp_path):
@@ -134,6 +179,7 @@ def test_several_environments_are_compared_in_normalised_scores(tmp_path):
     assert row.n == 12
     assert row.mean.value == pytest.approx((25 / 70 + 2.5 / 10) / 2)
     assert kinds(found) == set()
+    assert "a normalised difference of 0.393 would be missed" in found.verdict
 
 
 def test_what_is_unfair_is_pointed_out(tmp_path):
@@ -161,7 +207,7 @@ def test_what_is_unfair_is_pointed_out(tmp_path):
     make_group(tmp_path / "b" / "car", [-200.0] * 5, env={"id": "MountainCar-v0"})
     texts = [concern.text for concern in compare(opened(tmp_path, "a", "b")).concerns]
     assert texts == [
-        "environments differ: MountainCar-v0 is only of b, and does not count",
+        "environments differ: MountainCar-v0 has runs of b only, and does not count",
         "b on CartPole-v1 is not one configuration: its runs differ in agent.learning_rate",
         "budgets differ: a 100, b 200 environment steps",
         "eval.episodes differs: a 20, b 5",
@@ -178,16 +224,30 @@ def test_numbers_of_seeds_copies_and_time_limits_are_pointed_out(tmp_path):
     assert [concern.text for concern in found.concerns] == [
         "env.max_episode_steps differs: a 200, b None",
         "numbers of seeds differ: a 8, b 6",
-        "5 runs of b with settings and seed of a newer one left out",
+        "5 runs of b left out: settings and seed of another",
     ]
     assert found.tables[0].rows[1].scores == (*FAIR[:5], GOOD[5])
+    make_run(tmp_path / "b" / "third" / "seed-0", 0, [1.0], status="interrupted")
+    make_run(tmp_path / "b" / "third" / "seed-5", 5, [2.0])
+    rows = compare(opened(tmp_path, "a", "b")).tables[0].rows
+    assert rows[1].scores == (*FAIR[:5], 2.0)  # the newest that has finished
+
+
+def test_a_rule_for_stopping_and_the_width_of_a_log_entry_are_part_of_the_protocol(tmp_path):
+    make_group(tmp_path / "a", GOOD, train={"stop": {"return": 475}}, metric="rollout/return")
+    make_group(tmp_path / "b", GOOD, train={"stop": {"return": None}, "log_every": 50}, metric="rollout/return")
+    found = compare(opened(tmp_path, "a", "b"), metric="rollout/return")
+    assert [concern.text for concern in found.concerns] == [
+        "train.stop.return differs: a 475, b None",
+        "train.log_every differs: a 10, b 50",
+    ]
 
 
 def test_no_environment_in_common_is_no_comparison(tmp_path):
     make_group(tmp_path / "a", GOOD)
     make_group(tmp_path / "b", GOOD, env={"kwargs": {"sutton_barto_reward": True}})
     found = compare(opened(tmp_path, "a", "b"))
-    assert found.verdict == "No environment in common: these methods cannot be compared."
+    assert found.verdict == "No environment that all have in common: these methods cannot be compared."
     assert (found.pairs, found.profile) == ((), ())
     assert len(found.tables) == 2
 
@@ -212,6 +272,24 @@ def test_another_metric_may_be_asked_for_and_one_that_was_never_logged_is_refuse
         match=r"eval/retrun: never logged by a, did you mean 'eval/return'\? \(logged: eval/return, train/loss\)",
     ):
         compare(runs, metric="eval/retrun")
+
+
+def test_where_the_exact_return_was_logged_it_is_recommended(tmp_path):
+    make_group(tmp_path / "a", GOOD)
+    make_group(tmp_path / "b", FAIR)
+    assert compare(opened(tmp_path, "a", "b")).notes == ()
+    for log in tmp_path.rglob("metrics.jsonl"):
+        log.write_text(log.read_text() + '{"step": 100, "eval/exact_return": 1.0}\n')
+    (note,) = compare(opened(tmp_path, "a", "b")).notes
+    assert note.endswith("--metric eval/exact_return")
+
+
+def test_of_a_metric_that_is_not_to_be_raised_it_is_only_said_which_is_higher(tmp_path):
+    make_group(tmp_path / "a", GOOD, metric="eval/length")
+    make_group(tmp_path / "b", FAIR, metric="eval/length")
+    found = compare(opened(tmp_path, "a", "b"), metric="eval/length")
+    assert found.verdict.startswith("a has a higher eval/length than b: P = 1.00")
+    assert "Over the whole budget a is higher" in found.verdict
 
 
 def test_names_are_what_tells_the_paths_apart(tmp_path):

@@ -6,7 +6,14 @@ from golden import A, B, legacy_draws, tasks
 from scipy.stats import t, trim_mean
 
 from rltrain.statistics.aggregates import interquartile_mean, mean, median, optimality_gap
-from rltrain.statistics.intervals import bootstrap_estimate, bootstrap_interval, iqm_estimate, mean_estimate, t_interval
+from rltrain.statistics.intervals import (
+    bootstrap_estimate,
+    bootstrap_interval,
+    draw,
+    iqm_estimate,
+    mean_estimate,
+    t_interval,
+)
 
 EXACT = {"rel": 0, "abs": 1e-12}
 
@@ -66,6 +73,12 @@ def test_equal_seeds_give_equal_digits_and_others_nearly_equal_ones():
     assert first == again
     assert first != other
     assert first == pytest.approx(other, abs=0.02)
+
+
+def test_every_run_is_drawn_as_often_as_any_other():
+    (found, _) = draw(np.random.default_rng(0), [np.zeros(5), np.zeros(3)], 20_000)
+    assert found.shape == (20_000, 5)
+    np.testing.assert_allclose(np.bincount(found.ravel()) / found.size, 0.2, atol=0.01)
 
 
 def test_runs_are_drawn_within_their_tasks():

@@ -48,6 +48,10 @@ def test_drawn_permutations_are_near_all_of_them_and_stay_within_tasks():
     assert permutation_test(low, high, sampled=2_000) < exact + 0.05
 
 
+def test_drawn_permutations_never_give_a_p_of_nothing():
+    assert permutation_test([np.arange(20.0)], [np.arange(100.0, 120.0)], sampled=999) == 1 / 1000
+
+
 def test_welch_over_tasks_is_the_mean_difference_with_its_own_standard_error():
     # two copies of a task: the same difference, half the variance, twice the degrees of freedom
     t = stats.ttest_ind(X, Y, equal_var=False)

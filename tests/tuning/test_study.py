@@ -10,7 +10,7 @@ pytest.importorskip("optuna", reason="Optuna is not installed")
 from pretending import GRID, SEARCH, Pretender, at_once, worth
 
 from rltrain.core import ConfigError
-from rltrain.tuning.confirm import candidates, confirmed, fresh_seeds, gain, group_of, winner
+from rltrain.tuning.confirm import Candidate, Confirmed, candidates, confirmed, fresh_seeds, gain, group_of, winner
 from rltrain.tuning.results import write_results
 from rltrain.tuning.storage import open_store
 from rltrain.tuning.tuner import MAX_LOST
@@ -199,6 +199,23 @@ def test_the_best_are_confirmed_on_seeds_that_no_trial_had_and_the_gain_has_its_
     assert "eval/return: 0.954 [" in header
     assert "on 5 fresh seeds (2-6), 95 % interval" in header
     assert group_of(study, chosen[0]).jobs() == []  # a second time there is nothing to do
+
+
+def test_of_equal_candidates_the_one_of_the_best_mean_is_chosen(bench):
+    study = bench.open(SEARCH, "tune.objective=eval/return_iqm")
+    rows = [(0, [0, 5, 5, 5, 5]), (1, [4, 5, 5, 5, 5]), (None, [9, 9, 9, 9, 9])]  # an IQM of 5, 5 and 9
+    found = [
+        Confirmed(
+            Candidate(str(number), number, {}, study.config, 5.0),
+            study.folder,
+            dict(enumerate(scores)),
+            0,
+            study.objective.estimate(scores),
+        )
+        for number, scores in rows
+    ]
+    assert found[0].estimate.value == found[1].estimate.value == 5
+    assert winner(study.objective, found).candidate.number == 1
 
 
 def test_a_study_is_the_same_search_as_long_as_it_goes_on(bench):

@@ -53,3 +53,12 @@ def small_config(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
     return path
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Where studies of made-up runs are opened and searched in."""
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    from pretending import Bench
+
+    return Bench(tmp_path)

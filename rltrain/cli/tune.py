@@ -70,7 +70,8 @@ def tune(
     path, overrides = Path(arguments[0]), [*arguments[1:], *([f"tune.trials={trials}"] if trials is not None else [])]
     loaded, notes = load_search(path, overrides)
     opened = _open(loaded.config, path.stem, storage, study, resume)
-    again = f"rltrain tune {shlex.join(arguments)} --study {opened.name} --resume"
+    given = [*(["--trials", str(trials)] if trials else []), *(["--storage", opened.store.shown] if storage else [])]
+    again = shlex.join(["rltrain", "tune", *arguments, "--study", opened.name, "--resume", *given])
     how = How(_launcher(workers, plugin), seconds, quiet or as_json, again)
     summary, exit_code = _tune(opened, notes, how)
     if as_json:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rltrain.tuning.study import Study
     from rltrain.tuning.tuner import Work
 
+LOOK_SECONDS = 5.0
+"""Time between two looks at what other processes have done."""
+
 
 class TrialBoard:
     """Shows the trials of a study, and then how its best are confirmed."""
@@ -25,9 +28,10 @@ class TrialBoard:
         """`again` is the command that goes on with the study."""
         self._study, self._again, self._quiet = study, again, quiet
         self._works: dict[int, Work] = {}
-        self._counted: dict[int, str] = {}
+        self._counted: dict[int, str] = {}  # of every process
+        self._told_of: dict[int, str] = {}  # of this one
         self._best: tuple[float, int] | None = None
-        self._ended = 0
+        self._done_before = 0
         self._began = self._looked = time.monotonic()
         self._groups: GroupsBoard | None = None
         self._screen = Screen(("trial", "state", "value", "seeds", "time", "settings"), self._rows, self._line, quiet)
@@ -46,7 +50,7 @@ class TrialBoard:
         """Say what is about to be done."""
         study, tune = self._study, self._study.tune
         self._count()
-        done = sum(state != "running" for state in self._counted.values())
+        done = self._done_before = self._done
         self.say(
             f"study {study.name}: {study.budget} trials of {len(study.seeds)} seeds, {done} done; {tune.sampler}, "
             f"pruner {tune.pruner}, {study.objective.name}, workers: {workers}"
@@ -63,16 +67,22 @@ class TrialBoard:
             if trial.state.name == "COMPLETE" and trial.value is not None:
                 self._take_best(trial.value, trial.number)
 
+    @property
+    def _done(self) -> int:
+        return sum(state not in ("running", "interrupted") for state in self._counted.values())
+
     def _take_best(self, value: float, number: int) -> None:
         if self._best is None or self._study.objective.better(value, self._best[0]):
             self._best = (value, number)
 
     def __call__(self, work: Work) -> None:
         """Take in how a trial goes."""
-        fresh = self._counted.get(work.number) != work.state
-        self._works[work.number], self._counted[work.number] = work, work.state
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._count()
+        fresh = self._told_of.get(work.number) != work.state
+        self._works[work.number] = work
+        self._counted[work.number] = self._told_of[work.number] = work.state
         if fresh and work.state in ("complete", "pruned", "failed"):
-            self._ended += 1
             if work.state == "complete" and work.value is not None:
                 self._take_best(work.value, work.number)
             if not self._screen.live or work.state == "failed":
@@ -99,14 +109,13 @@ class TrialBoard:
         return rows
 
     def _line(self) -> str:
-        states = list(self._counted.values())
-        done = sum(state not in ("running", "interrupted") for state in states)
+        done = self._done
         parts = [f"{done} of {self._study.budget} trials"]
         if self._best is not None:
             parts.append(f"best {self._best[0]:.5g} (trial {self._best[1]})")
         left = self._study.budget - done
-        if self._ended and left > 0:
-            parts.append(f"eta {clock((time.monotonic() - self._began) / self._ended * left)}")
+        if done > self._done_before and left > 0:
+            parts.append(f"eta {clock((time.monotonic() - self._began) / (done - self._done_before) * left)}")
         return ", ".join(parts)
 
     def confirming(self, names: Sequence[str], groups: Sequence[Group]) -> None:

@@ -107,10 +107,15 @@ def _score(objective: Objective, run: RunRecord) -> float | None:
 
 
 def winner(objective: Objective, found: Sequence[Confirmed]) -> Confirmed | None:
-    """The trial that is best on fresh seeds; None where no trial has a value there."""
-    known = [each for each in found if each.candidate.number is not None and each.estimate is not None]
+    """The trial that is best on fresh seeds, of equal ones that of the best mean; None where none has a value there."""
     sign = -1 if objective.maximize else 1
-    return min(known, key=lambda each: sign * (each.estimate.value if each.estimate else 0.0), default=None)
+
+    def rank(each: Confirmed) -> tuple[float, float]:
+        assert each.estimate is not None
+        return sign * each.estimate.value, sign * float(np.mean(list(each.scores.values())))
+
+    known = [each for each in found if each.candidate.number is not None and each.estimate is not None]
+    return min(known, key=rank, default=None)
 
 
 def gain(best: Confirmed, base: Confirmed) -> Estimate:

@@ -101,5 +101,8 @@ def _solved(config: Config) -> float | None:
         return config.eval.success.return_at_least
     import gymnasium as gym
 
+    from rltrain.envs.own import register
+
+    register()
     known = gym.registry.get(config.env.id)
     return None if known is None or known.reward_threshold is None else float(known.reward_threshold)

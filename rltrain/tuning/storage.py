@@ -53,8 +53,6 @@ def open_store(url: str | None, folder: Path) -> Store:
     scheme, mark, rest = url.partition("://")
     if not mark:
         return _journal(Path(url))
-    if scheme == "journal":
-        return _journal(Path(rest.removeprefix("/") if rest.startswith("//") else rest))
     if scheme == "sqlite":
         return _sqlite(url, rest)
     if scheme == "postgresql+psycopg":

@@ -4,9 +4,10 @@ import json
 import os
 
 import pytest
-from conftest_tuning import SEARCH, Pretender
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna", reason="Optuna is not installed")
+
+from pretending import SEARCH, Pretender
 
 from rltrain.tuning.journal import BadJournal, open_journal
 

@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest_tuning import GRID, SEARCH, Pretender, at_once
+
+pytest.importorskip("optuna", reason="Optuna is not installed")
+
+from pretending import GRID, SEARCH, Pretender, at_once
 
 PASSWORD = "Pg-s3cret"
 

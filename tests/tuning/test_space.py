@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rltrain.config.load import parse, to_dict
+from rltrain.config.load import load, parse, to_dict
 from rltrain.config.tune import Parameter
 from rltrain.core import ConfigError
 from rltrain.tuning.space import Space
@@ -159,6 +160,12 @@ tune:
     assert errors == []
     assert len(notes) == 1
     assert "x.yaml:9: tune.search.agent.batch_size: 256: agent.batch_size" in notes[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "tune").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_search_is_right_and_fits_everywhere(path):
+    loaded = load(path)
+    assert Space.of(loaded.config).problems(loaded) == ([], [])
 
 
 def test_a_grid_needs_values_with_an_end_and_other_samplers_a_number_of_trials():

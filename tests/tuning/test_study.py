@@ -4,10 +4,13 @@ import json
 import shutil
 
 import pytest
-from conftest_tuning import GRID, SEARCH, Pretender, at_once, worth
+
+pytest.importorskip("optuna", reason="Optuna is not installed")
+
+from pretending import GRID, SEARCH, Pretender, at_once, worth
 
 from rltrain.core import ConfigError
-from rltrain.tuning.confirm import candidates, confirmed, fresh_seeds, gain, group_of, winner
+from rltrain.tuning.confirm import Candidate, Confirmed, candidates, confirmed, fresh_seeds, gain, group_of, winner
 from rltrain.tuning.results import write_results
 from rltrain.tuning.storage import open_store
 from rltrain.tuning.tuner import MAX_LOST
@@ -90,8 +93,8 @@ def test_a_trial_whose_process_died_before_it_had_a_folder_is_replaced_and_does_
     study = bench.open(GRID)
     study.optuna.enqueue_trial(study.space.encoded(study.space.points[0]), user_attrs={"point": 0})
     study.optuna.ask()
-    trials = bench.search(bench.open(GRID))
-    assert states(trials) == ["COMPLETE"] * 12
+    trials = bench.search(bench.open(GRID, "tune.trials=2"))
+    assert [trial.user_attrs["point"] for trial in trials] == [0, 1]
     assert states(study.optuna.trials).count("FAIL") == 1
 
 
@@ -198,6 +201,23 @@ def test_the_best_are_confirmed_on_seeds_that_no_trial_had_and_the_gain_has_its_
     assert group_of(study, chosen[0]).jobs() == []  # a second time there is nothing to do
 
 
+def test_of_equal_candidates_the_one_of_the_best_mean_is_chosen(bench):
+    study = bench.open(SEARCH, "tune.objective=eval/return_iqm")
+    rows = [(0, [0, 5, 5, 5, 5]), (1, [4, 5, 5, 5, 5]), (None, [9, 9, 9, 9, 9])]  # an IQM of 5, 5 and 9
+    found = [
+        Confirmed(
+            Candidate(str(number), number, {}, study.config, 5.0),
+            study.folder,
+            dict(enumerate(scores)),
+            0,
+            study.objective.estimate(scores),
+        )
+        for number, scores in rows
+    ]
+    assert found[0].estimate.value == found[1].estimate.value == 5
+    assert winner(study.objective, found).candidate.number == 1
+
+
 def test_a_study_is_the_same_search_as_long_as_it_goes_on(bench):
     bench.open()
     with pytest.raises(ConfigError, match="go on with it with --resume"):
@@ -217,10 +237,13 @@ def test_a_trial_can_be_worth_more_than_its_lost_folder(bench):
     assert worth(study.space.config({"agent.gamma": 0.5}, seed=1)) == 0.501
 
 
-def test_sqlite_keeps_a_study_as_well(bench, tmp_path):
+def test_sqlite_keeps_a_study_that_two_begin_at_once(bench, tmp_path):
+    few = (GRID, "tune.trials=4", "tune.seeds_per_trial=1", "train.total_steps=100")
     url = f"sqlite:///{tmp_path}/studies.db"
-    at_once(*[lambda: bench.search(bench.open(GRID, url=url))] * 2)
-    assert states(bench.open(GRID, url=url).trials()) == ["COMPLETE"] * 12
+    at_once(*[lambda: bench.search(bench.open(*few, url=url))] * 2)
+    trials = bench.open(*few, url=url).trials()
+    assert states(trials) == ["COMPLETE"] * 4
+    assert {trial.user_attrs["point"] for trial in trials} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def of_uniform(model):
         ("q_learning", {}),
         ("double_q_learning", {}),
         ("watkins_q_lambda", {"trace_decay": 0.3, "traces": ("accumulating", "replacing", "replacing")}),
-        ("dyna_q", {"planning_steps": 1, "model_size": 2_000}),
+        pytest.param("dyna_q", {"planning_steps": 1, "model_size": 2_000}, marks=pytest.mark.slow),
     ],
 )
 def test_off_policy_learners_find_the_optimum_of_50_random_worlds(agent, settings):
@@ -202,7 +202,7 @@ def test_off_policy_learners_find_the_optimum_of_50_random_worlds(agent, setting
     [
         ("sarsa", {}),
         ("expected_sarsa", {}),
-        ("n_step_sarsa", {"n_step": (2, 3, 5)}),
+        pytest.param("n_step_sarsa", {"n_step": (2, 3, 5)}, marks=pytest.mark.slow),
         ("sarsa_lambda", {"trace_decay": 0.3, "traces": ("accumulating", "replacing", "dutch")}),
         ("monte_carlo", {"visit_power": 1.0}),
     ],

@@ -165,7 +165,7 @@ def test_what_is_dumped_loads_back_equal():
     assert to_dict(from_dict(to_dict(config)).config) == to_dict(config)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_survives_dumping(value):
     config = from_dict({**to_dict(parse(GOOD, source="x").config), "env": {"id": "A", "kwargs": {"k": value}}}).config

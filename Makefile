@@ -3,8 +3,8 @@ PY ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PEER ?=
-# A Chromium that is installed already; else playwright fetches its own
-CHROMIUM ?=
+# The Chromium of make test-browser; where none is installed, playwright fetches its own
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CONFIG ?= configs/dqn_cartpole.yaml
 # On a Linux machine without an NVIDIA card: make setup TORCH_INDEX=<the PyTorch CPU wheel index>
 TORCH_INDEX ?=

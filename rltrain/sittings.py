@@ -45,9 +45,14 @@ def _source() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def platform_of(device: str) -> dict[str, Any]:
     """Versions, processor, threads and device of this process: what may change the last bits of a run."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    cores = usable_cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return {
         "versions": {**versions(), "source": _source()},

@@ -53,7 +53,8 @@ def go_on(folder: Path, stored: Config, config: Config, how: How) -> None:
 def _train(group: Group, jobs: list[Job], how: How) -> None:
     from rltrain.cli.board import Board
     from rltrain.cli.signals import Interruption
-    from rltrain.launch.processes import ProcessLauncher, usable_cores
+    from rltrain.launch.processes import ProcessLauncher
+    from rltrain.sittings import usable_cores
 
     workers = min(how.workers or usable_cores(), max(len(jobs), 1))
     config, todo = group.config, [job.config.seed for job in jobs]

@@ -165,7 +165,8 @@ def _newest(folder: Path) -> str | None:
 
 
 def _launcher(workers: int | None, plugin: list[str] | None) -> ProcessLauncher:
-    from rltrain.launch.processes import ProcessLauncher, usable_cores
+    from rltrain.launch.processes import ProcessLauncher
+    from rltrain.sittings import usable_cores
 
     return ProcessLauncher(workers or usable_cores(), plugin or [])
 

@@ -19,16 +19,12 @@ from typing import Any
 
 from rltrain.config.load import to_dict
 from rltrain.launch.job import Event, Job, NextJob
+from rltrain.sittings import usable_cores
 
 TICK_SECONDS = 0.1
 """How often to look for an interruption, and for workers that are no more."""
 COMMAND = (sys.executable, "-P", "-c", "from rltrain.launch.worker import main; main()")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:

@@ -11,15 +11,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from rltrain.core import Array
-from rltrain.statistics.aggregates import interquartile_mean
 from rltrain.statistics.intervals import (
     CONFIDENCE,
     CURVE_REPETITIONS,
     MIN_RUNS,
-    Statistic,
     draw,
     percentile_interval,
     replicates,
+    t_half_width,
 )
 
 Points: TypeAlias = tuple[Array, Array]
@@ -48,31 +47,12 @@ def align(curves: Sequence[Points], grid: Array) -> Array:
     return np.array([np.interp(grid, steps, values) for steps, values in curves])
 
 
-def band(
-    aligned: Array,
-    grid: Array,
-    *,
-    statistic: Statistic = interquartile_mean,
-    seed: int = 0,
-    repetitions: int = CURVE_REPETITIONS,
-    confidence: float = CONFIDENCE,
-) -> Band:
-    """The figure of runs (R, G) at each step, with a bootstrap over whole runs; each step by itself."""
-    runs = [aligned.T]
-    if len(aligned) < MIN_RUNS:
-        return Band(grid, statistic(*runs), None, None)
-    draws = draw(np.random.default_rng(seed), runs, repetitions)
-    return Band(grid, statistic(*runs), *percentile_interval(replicates(statistic, runs, draws), confidence))
-
-
 def mean_band(aligned: Array, grid: Array, *, confidence: float = CONFIDENCE) -> Band:
     """The mean of runs (R, G) at each step with Student's t interval; pointwise, not for the curve at once."""
-    mean, runs = np.mean(aligned, axis=0), len(aligned)
-    if runs < MIN_RUNS:
+    mean = np.mean(aligned, axis=0)
+    if len(aligned) < MIN_RUNS:
         return Band(grid, mean, None, None)
-    from scipy.special import stdtrit
-
-    half = stdtrit(runs - 1, (1 + confidence) / 2) * np.std(aligned, axis=0, ddof=1) / np.sqrt(runs)
+    half = t_half_width(aligned, confidence)
     return Band(grid, mean, mean - half, mean + half)
 
 

@@ -36,19 +36,24 @@ class Estimate:
     high: float | None = None
 
 
+def t_half_width(values: Array, confidence: float) -> Array:
+    """t(R - 1) * s / sqrt(R), half of Student's interval for the mean of independent values (R, ...). (...)"""
+    from scipy.special import stdtrit
+
+    runs = len(values)
+    return np.asarray(stdtrit(runs - 1, (1 + confidence) / 2) * np.std(values, axis=0, ddof=1) / math.sqrt(runs))
+
+
 def t_interval(values: Array, confidence: float = CONFIDENCE) -> Interval | None:
     """Student's t interval for the mean of independent values (R,); None for fewer than two.
 
-    mean +- t(R - 1) * s / sqrt(R). Equal values give that value twice.
+    Equal values give that value twice.
     """
     if len(values) < 2:
         return None
     if np.ptp(values) == 0:  # no rounding error for an interval
         return float(values[0]), float(values[0])
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    mean = float(np.mean(values))
+    mean, half = float(np.mean(values)), float(t_half_width(values, confidence))
     return mean - half, mean + half
 
 

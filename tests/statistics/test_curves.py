@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from golden import A, tasks
 
-from rltrain.statistics.aggregates import mean
 from rltrain.statistics.curves import (
     align,
     area_under_curve,
-    band,
     common_grid,
     median_of_censored,
     performance_profile,
@@ -59,16 +57,3 @@ def test_a_profile_has_a_band_from_five_runs_on():
     assert found.low[0] < found.value[0] < found.high[0]
     assert (found.low[1], found.high[1]) == (0, 0)
     assert performance_profile(thresholds, *(task[:4] for task in tasks(A))).low is None
-
-
-def test_a_band_draws_whole_runs_and_needs_five_of_them():
-    grid = np.array([1.0, 2.0])
-    aligned = np.array([[0.0, 10.0], [1.0, 9.0], [2.0, 8.0], [3.0, 7.0], [4.0, 6.0]])
-    found = band(aligned, grid, statistic=mean)
-    np.testing.assert_allclose(found.value, [2, 8])
-    # the second step is 10 - the first, for every draw of whole runs: so are the bounds, the other way round
-    np.testing.assert_allclose(found.low[1], 10 - found.high[0])
-    assert found.low[0] < 2 < found.high[0]
-    assert band(aligned[:4], grid).low is None
-    flat = band(np.full((5, 2), 500.0), grid)
-    np.testing.assert_array_equal(flat.low, flat.high)

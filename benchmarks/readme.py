@@ -1,4 +1,4 @@
-"""Put the results into the README's tables: python benchmarks/readme.py."""
+"""Put the results into the tables of README and docs: python benchmarks/readme.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rltrain.config.load import load
 
 HERE = Path(__file__).parent
 AGENTS = ("reinforce", "actor_critic", "a2c", "ppo")
-README = HERE.parent / "README.md"
+PAGES = ("README.md", "docs/results.md", "docs/speed.md")
 
 
 def learning() -> str:
@@ -146,10 +146,57 @@ def tabular_speed() -> str:
     )
 
 
+def headline() -> str:
+    """A few configurations of every kind."""
+    rows = []
+    for name, optimum in (("q_learning_frozenlake_4x4", True), ("dyna_q_taxi", True), ("dqn_cartpole", False),
+                          ("ppo_cartpole", False), ("ppo_acrobot", False), ("ppo_lunarlander", False)):  # fmt: skip
+        data = json.loads((HERE / "results" / ("tabular" if optimum else "") / f"{name}.json").read_text())
+        settings, count = load(HERE.parent / "configs" / f"{name}.yaml").config, len(data["rows"])
+        low, high = data["exact_return_ci95" if optimum else "iqm_ci95"]
+        digits = 4 if optimum else 1
+        value = data["exact_return_mean" if optimum else "iqm"]
+        best = (
+            f"the optimum is {data['optimal_return']:.4f}"
+            if optimum
+            else f"{data['seeds_at_the_bar']} of {count} seeds"
+        )
+        result = f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        bar = best if optimum else f"{best} at {data['bar']:g} or more"
+        rows.append(f"| `configs/{name}.yaml` | {settings.train.total_steps:,} | {result} | {count} | {bar} |")
+    head = "| | steps | return of the final policy, 95 % interval | seeds | |\n|---|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def headline_speed() -> str:
+    """Whole runs, and tables."""
+    files = ("speed", "policy_gradient", "tabular_speed", "seeds")
+    speed, policy, tables, seeds = (json.loads((HERE / "results" / f"{name}.json").read_text()) for name in files)
+    whole = {
+        "DQN, 50,000": speed["whole_run_published_dqn_cartpole"],
+        "PPO, 100,000": policy["whole_run_ppo"],
+        "A2C, 100,000": policy["whole_run_a2c"],
+    }
+    rows = {
+        f"{name} steps of CartPole, published settings, process start to exit": f"{data['median_ratio']:.1f} times as "
+        "fast as Stable-Baselines3"
+        for name, data in whole.items()
+    }
+    proven = policy["proven_cartpole"]["median_ratio"]
+    rows["CartPole solved, proven on 100 fresh episodes, start to exit"] = f"{proven:.1f} times `import torch`"
+    ratios = [row["ratio_to_plain"]["median"] for row in tables["rows"]]
+    rows[f"tables: compiled loop against plain Python, {len(ratios)} pairs of rule and exploration"] = (
+        f"{min(ratios):.0f} to {max(ratios):.0f} times as fast"
+    )
+    rows["10 seeds of PPO on 2 cores, one command"] = f"{seeds['times_the_loop']:.1f} times as fast as 10 runs in turn"
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
 def main() -> None:
     """Rewrite what stands between each marker and the next blank line after its table."""
-    text = README.read_text()
     tables = {
+        "headline": headline(),
+        "headline speed": headline_speed(),
         "learning": learning(),
         "policy": policy(),
         "speed": speed(),
@@ -158,9 +205,13 @@ def main() -> None:
         "tabular": tabular(),
         "tabular speed": tabular_speed(),
     }
-    for name, table in tables.items():
-        text = re.sub(rf"<!-- {name} -->\n(\n(\|.*\n)+)?", lambda _, n=name, t=table: f"<!-- {n} -->\n\n{t}\n", text)
-    README.write_text(text)
+    for page in (HERE.parent / name for name in PAGES):
+        text = page.read_text()
+        for name, table in tables.items():
+            text = re.sub(
+                rf"<!-- {name} -->\n(\n(\|.*\n)+)?", lambda _, n=name, t=table: f"<!-- {n} -->\n\n{t}\n", text
+            )
+        page.write_text(text)
 
 
 if __name__ == "__main__":

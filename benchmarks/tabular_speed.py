@@ -203,7 +203,7 @@ def processes(runs: int) -> dict[str, Any]:
 def table(path: Path = RESULT) -> str:
     """The rows as Markdown."""
     lines = [
-        "| rule | exploration | environment | compiled, steps a second | times the plain loop | the readable loop |",
+        "| rule | exploration | environment | compiled, steps/s | times the plain loop | times the readable loop |",
         "|---|---|---|---|---|---|",
     ]
     for row in json.loads(path.read_text())["rows"]:

@@ -48,6 +48,7 @@ class OffPolicySettings(Settings):
     max_grad_norm: float | None = Field(default=None, gt=0)
     """Greatest norm of a network's gradient; null for no clipping."""
     adam_eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of Adam's second moment."""
 
     @model_validator(mode="after")
     def _can_learn(self) -> OffPolicySettings:

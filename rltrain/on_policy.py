@@ -48,6 +48,7 @@ class OnPolicySettings(Settings, ABC):
     init: Init = "orthogonal"
     """How weights begin; uniform as torch's layers do."""
     optimizer: OptimizerName = "adam"
+    """How the gradient moves the weights."""
     optimizer_eps: float = Field(default=1e-5, gt=0)
     """Keeps the division of adam and rmsprop finite."""
     max_grad_norm: float | None = Field(default=0.5, gt=0)

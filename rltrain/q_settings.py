@@ -25,6 +25,7 @@ class DQNSettings(OffPolicySettings):
     dueling: bool = False
     """Learn V(s) and advantages apart."""
     loss: LossKind = "huber"
+    """Of the TD error: huber is linear beyond 1, mse is half its square."""
     max_grad_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
     heads: int = Field(default=1, ge=1, le=100)

@@ -13,16 +13,17 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import create_model
 
 from rltrain.settings import Settings
 
 Kind = Literal["agents", "explorations", "bonuses", "wrappers"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 PACKAGES: dict[str, str] = {
     "agents": "rltrain.agents",
     "explorations": "rltrain.exploration",
@@ -35,6 +36,11 @@ _registered: dict[tuple[str, str], type] = {}
 
 class UnknownComponent(LookupError):
     """There is no component of that name; the message names the nearest."""
+
+    def __init__(self, name: str, known: Sequence[str], hint: str = "") -> None:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean '{near[0]}'?" if near else hint
+        super().__init__(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
 
 
 def register(kind: Kind, name: str | None = None) -> Callable[[_C], _C]:
@@ -70,10 +76,7 @@ def find(kind: Kind, name: str) -> Any:
     if (kind, name) in _registered:
         return _registered[kind, name]
     if name not in _shipped(kind):
-        known = names(kind)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else "; if it is your own, name its module with --plugin"
-        raise UnknownComponent(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
+        raise UnknownComponent(name, names(kind), "; if it is your own, name its module with --plugin")
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     (component,) = (
         value

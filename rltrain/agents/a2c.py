@@ -38,6 +38,7 @@ class A2CSettings(SDESettings):
     vf_coef: float = Field(default=0.5, ge=0)
     """Weight of the value's loss."""
     optimizer: OptimizerName = "rmsprop"
+    """How the gradient moves the weights; rmsprop as published."""
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""

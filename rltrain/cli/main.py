@@ -16,6 +16,7 @@ from rltrain.cli import (  # noqa: E402
     compare,
     diff,
     evaluate,
+    explain,
     list_,
     plot,
     render,
@@ -68,6 +69,7 @@ app.command("runs")(runs.runs)
 app.command("diff")(diff.diff)
 app.command("reproduce")(reproduce.reproduce)
 app.command("list")(list_.list_)
+app.command("explain")(explain.explain)
 app.command("schema")(schema.schema)
 
 

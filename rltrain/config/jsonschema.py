@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from rltrain.config.schema import Config, EnvSettings
-from rltrain.registry import Kind, names, settings_class
+from rltrain.registry import KINDS, Kind, names, settings_class
 from rltrain.settings import Settings
 
 _PLACES: tuple[tuple[str, str, Kind, bool], ...] = (
@@ -21,8 +21,7 @@ _PLACES: tuple[tuple[str, str, Kind, bool], ...] = (
 
 def json_schema() -> dict[str, Any]:
     """One schema for a whole file, for editors; `rltrain check` knows more than it can say."""
-    kinds: tuple[Kind, ...] = ("agents", "explorations", "bonuses", "wrappers")
-    components = {kind: [settings_class(kind, name) for name in names(kind)] for kind in kinds}
+    components = {kind: [settings_class(kind, name) for name in names(kind)] for kind in KINDS}
     models: list[type[Settings]] = [Config, EnvSettings, *(model for group in components.values() for model in group)]
     references, document = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"

@@ -103,6 +103,11 @@ def dump_data(data: dict[str, Any], header: str = "") -> str:
     return header + str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100))
 
 
+def flow(value: Any) -> str:
+    """A value as one line of YAML, as one writes it after a key."""
+    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1_000)).removesuffix("...\n").rstrip()
+
+
 def parse_path(text: str) -> Path:
     """`bonuses[0].scale` -> ("bonuses", 0, "scale")."""
     return tuple(word or int(index) for word, index in _STEP.findall(text))

@@ -77,6 +77,7 @@ class EvalSettings(Settings):
     every: int | None = Field(default=10_000, ge=1)
     """Environment steps between evaluations; null for none."""
     episodes: int = Field(default=20, ge=1, le=100_000)
+    """Episodes of each evaluation."""
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Hard cap; null takes the environment's own limit, or 1,000 steps where it has none."""
     success: SuccessSettings | None = None
@@ -89,7 +90,9 @@ class CheckpointSettings(Settings):
     every: int | None = Field(default=10_000, ge=1)
     """Environment steps between checkpoints; null for only one at the end."""
     keep_last: int = Field(default=3, ge=1)
+    """Newest checkpoints kept."""
     keep_best: int = Field(default=1, ge=0)
+    """Checkpoints kept beside them: those of the greatest evaluation."""
 
 
 class Config(Settings):
@@ -97,6 +100,7 @@ class Config(Settings):
 
     env: EnvSettings
     agent: Settings
+    """What learns, by its `name`."""
     exploration: Settings | None = None
     """How actions are explored; left out for agents that explore by themselves."""
     bonuses: tuple[Settings, ...] = ()
@@ -105,6 +109,7 @@ class Config(Settings):
     eval: EvalSettings = EvalSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Everything random of the run follows from it."""
     seeds: Seeds = None
     """Trains several seeds, each in a run of its own: a number n for `seed` to `seed` + n - 1, a list, or "0-4,7"."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -56,8 +56,8 @@ SEEN = """## What one sees
   Boltzmann and UCB's margin of one step find nothing in 10,000 episodes, since none of them carries what is unknown in
   a later state back to the first. Optimistic values, counts and an ensemble of heads do, through the same update that
   carries the reward. With a network the ensemble alone does at size 20; at size 10 so does UCB with counts of hashes
-  (10 of 10 seeds), and a count as a bonus finds the end on 9, while RND, noise in the weights and epsilon-greedy find it
-  on 3 to 7. Episodic novelty finds it on 10 and learns to do something else, since what it pays never ends.
+  (10 of 10 seeds), and a count as a bonus finds the end on 9, while RND, noise in the weights and epsilon-greedy find
+  it on 3 to 7. Episodic novelty finds it on 10 and learns to do something else, since what it pays never ends.
 * **With tables it is optimism that dives.** `thompson`, `ucb_optimistic` and `optimistic` begin with values above what
   can be had, and are alike: posterior and margin add little to that where nothing is random. Without optimism UCB still
   has a sixth of the regret of epsilon-greedy on RiverSwim.

@@ -117,7 +117,7 @@ def test_every_run_finishes_as_it_would_have_when_nodes_are_lost_three_times(clu
     for _ in range(3):
         cluster.add()  # a third one, so that work goes on
         time.sleep(3)
-        before = {path for path in folder.glob("seed-*/checkpoints/step-*")}
+        before = set(folder.glob("seed-*/checkpoints/step-*"))
         wait(lambda known=before: len({path.parent for path in folder.glob("seed-*/checkpoints/step-*")} - known) > 2)
         cluster.lose(cluster.nodes[0])
     out, errors = process.communicate(timeout=600)

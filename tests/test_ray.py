@@ -191,15 +191,17 @@ def test_ctrl_c_saves_everywhere_and_resume_goes_on_as_if_nothing_had_been(clust
     assert [each["status"] for each in sittings(folder / "seed-0")] == ["interrupted", "finished"]
 
 
-def test_hosts_save_and_end_when_their_driver_is_killed(cluster, undisturbed, tmp_path):
+def test_runs_end_with_their_driver_and_go_on_from_their_last_checkpoints(cluster, undisturbed, tmp_path):
     folder = tmp_path / "group"
-    process = start("train", undisturbed / "run.yaml", ENDLESS, "--seeds", "0-1", "--run-dir", folder, *cluster.engine)
+    process = start("train", undisturbed / "run.yaml", "--seeds", "0-1", "--run-dir", folder, *cluster.engine)
     wait(lambda: saved(folder, 0, 1))
     process.kill()
     process.communicate(timeout=60)
-    wait(lambda: not any(is_locked(folder / f"seed-{seed}") for seed in (0, 1)), 60)
+    wait(lambda: not any(is_locked(folder / f"seed-{seed}") for seed in (0, 1)))
+    assert Status.INTERRUPTED in [run.status for run in find_runs(folder)]
+    rltrain("train", "--resume", folder)  # with the other engine
     for seed in (0, 1):
-        assert summary_of(folder / f"seed-{seed}")["status"] == "interrupted"
+        assert metrics_of(folder / f"seed-{seed}") == metrics_of(undisturbed / "group" / f"seed-{seed}")
 
 
 def test_a_bad_trial_is_called_off_on_its_machines(cluster, tmp_path):
@@ -269,8 +271,7 @@ def test_a_driver_that_is_killed_takes_its_ray_with_it(undisturbed, tmp_path):
     process.kill()
     process.communicate(timeout=60)
     wait(lambda: not any(map(alive, everything)), 60)
-    for seed in (0, 1):
-        assert summary_of(folder / f"seed-{seed}")["status"] == "interrupted"
+    assert [run.status for run in find_runs(folder)] == [Status.INTERRUPTED] * 2
 
 
 def test_a_cluster_that_asks_for_no_token_is_refused_unless_that_is_wanted(undisturbed, tmp_path):

@@ -87,6 +87,7 @@ class Plots:
     legend: Sequence[tuple[str, Style]] = ()
     note: str = ""
     small: bool = False
+    wide: bool = False  # one below the other, each as wide as the page; a phone scrolls them sideways
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,14 @@ class Listing:
     kind: ClassVar[str] = "listing"
     title: str
     text: str
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What can be done next: what for, and the command."""
+
+    kind: ClassVar[str] = "commands"
+    lines: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class Watch:
     note: str = ""
 
 
-Block = Table | Plots | Text | Listing | Picture | Watch
+Block = Table | Plots | Text | Listing | Commands | Picture | Watch
 
 
 @dataclass(frozen=True)

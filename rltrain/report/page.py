@@ -44,14 +44,15 @@ def gather(
     made.append(episode_section(methods, videos=videos))
     announce(f"{'videos' if videos else 'pictures'} of episodes: {time.monotonic() - began:.1f} s")
     made += [table_section(methods), difference_section(found), setup_section(methods)]
+    title = f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}"
+    return whole(title, _lead(methods), made)
+
+
+def whole(title: str, lead: str, sections: Sequence[Section]) -> Report:
+    """The page of these sections, without the empty ones."""
     own = version("rltrain")
-    return Report(
-        title=f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}",
-        lead=_lead(methods),
-        sections=[section for section in made if section.blocks],
-        foot=f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing.",
-        version=own,
-    )
+    foot = f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing."
+    return Report(title, lead, [section for section in sections if section.blocks], foot, own)
 
 
 def _listed(names: Sequence[str]) -> str:

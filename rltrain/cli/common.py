@@ -25,7 +25,7 @@ Storage = Annotated[
     typer.Option(
         metavar="URL",
         envvar="RLTRAIN_STORAGE",
-        help="Of studies: a journal file, sqlite:///FILE or postgresql+psycopg://...; by default a journal beside them.",
+        help="Of studies: a journal file, sqlite:///FILE or postgresql+psycopg://...; else a journal beside them.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]

@@ -43,6 +43,7 @@ def report(
     from rltrain.rundir import write_atomic
 
     if (study := _study_in(runs)) is not None:
+        _refuse_of_runs(metric, threshold)
         use_plugins(plugin)
         made = _of_study(study, storage)
     else:
@@ -63,6 +64,15 @@ def _study_in(paths: list[Path]) -> Path | None:
     if found and len(paths) > 1:
         raise ConfigError(f"{found[0]}: a study has a page of its own: name nothing beside it")
     return found[0] if found else None
+
+
+def _refuse_of_runs(metric: str | None, threshold: float | None) -> None:
+    """Raises ConfigError for what a study has of its own."""
+    from rltrain.core import ConfigError
+
+    for name, given in (("metric", metric), ("threshold", threshold)):
+        if given is not None:
+            raise ConfigError(f"--{name}: goes with runs; a study is judged by its own objective")
 
 
 def _of_study(folder: Path, storage: str | None) -> Report:

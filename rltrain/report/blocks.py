@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -147,6 +148,11 @@ class Section:
     name: str
     title: str
     blocks: Sequence[Block] = field(default_factory=list)
+
+
+def name_parts(name: str) -> list[str]:
+    """Where a name may be broken between lines: after a dot, and after an underscore."""
+    return re.split(r"(?<=[._])", name)
 
 
 def dash_array(look: Style) -> str:

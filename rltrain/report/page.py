@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rltrain.report.blocks import Section, dash_array
+from rltrain.report.blocks import Section, dash_array, name_parts
 from rltrain.report.heatmaps import table_section
 from rltrain.report.learning import curve_section, exploration_section
 from rltrain.report.methods import Method, all_tasks
@@ -77,6 +77,6 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"dashes": dash_array, "plain": plain_number}
+    environment.filters |= {"dashes": dash_array, "plain": plain_number, "parts": name_parts}
     css = (folder / "page.css").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(report=report, css=css, colours=len(COLOURS))

@@ -71,9 +71,11 @@ def candidates(study: Study) -> list[Candidate]:
     sign = -1 if study.objective.maximize else 1
     found: list[Candidate] = []
     for trial in sorted(complete, key=lambda trial: (sign * float(trial.value or 0), trial.number)):
+        if len(found) == study.tune.confirm.top:
+            break
         values = study.space.stored(trial.params)
         config = study.space.config(values)
-        if len(found) < study.tune.confirm.top and all(to_dict(config) != to_dict(each.config) for each in found):
+        if all(to_dict(config) != to_dict(each.config) for each in found):
             found.append(Candidate(f"trial-{trial.number:04}", trial.number, values, config, trial.value))
     base = study.space.config({})
     if found and all(to_dict(base) != to_dict(each.config) for each in found):

@@ -38,6 +38,10 @@ LOOKS = {
 }
 BEST = COLOURS[2]
 """The line of the best so far."""
+EDGE = 0.03
+"""Room beside the bounds of a setting, as a share of its range."""
+LETTERS = 36
+"""More than so many of all labels of an axis do not fit beside each other."""
 APART = 0.14
 """Room below an axis of parallel coordinates, for trials that do not search it."""
 
@@ -59,21 +63,21 @@ def draw_history(axes: Axes, points: Sequence[Point], failed: Sequence[int], bes
     if failed:
         edge = axes.get_xaxis_transform()
         axes.plot(failed, [0.0] * len(failed), transform=edge, label="failed", zorder=4, **LOOKS["failed"].points(7))
+    axes.set_xlim(-0.5, max([*failed, *(point.x for point in points), *(number for number, _ in best)]) + 0.5)
     axes.set_xlabel("trial")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.locator_params(axis="x", nbins=6, integer=True)
     axes.locator_params(axis="y", nbins=6)
     axes.grid(axis="x", visible=False)
     _legend(axes)
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], size: float, labelled: bool = True) -> None:
+def _draw_points(axes: Axes, points: Sequence[Point], size: float) -> None:
     for order, (kind, look) in enumerate(reversed(LOOKS.items())):
         found = [point for point in points if point.kind == kind]
         if found:
             x, y = [point.x for point in found], [point.y for point in found]
             grown = size + 1.5 if kind == "chosen" else size
-            label = kind if labelled else None
-            axes.plot(x, y, label=label, alpha=0.85, zorder=2 + order, **look.points(grown))
+            axes.plot(x, y, label=kind, alpha=0.85, zorder=2 + order, **look.points(grown))
 
 
 def _legend(axes: Axes) -> None:
@@ -81,26 +85,35 @@ def _legend(axes: Axes) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     lines, names = axes.get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper left", ncols=4, handlelength=1.4, columnspacing=1.2, fontsize=10)
+    order = [name for name in (*LOOKS, "best so far") if name in names]
+    shown = [lines[names.index(name)] for name in order]
+    where: Any = {"loc": "outside upper left", "ncols": 4}
+    figure.legend(shown, order, handlelength=1.4, columnspacing=1.2, fontsize=10, **where)
 
 
-def draw_progress(axes: Axes, curves: Sequence[tuple[str, Sequence[int], Sequence[float]]]) -> None:
-    """Kind, steps and intermediate values of each trial."""
-    told = set()
-    for kind, steps, values in curves:
-        look, chosen = LOOKS[kind], kind == "chosen"
-        label = None if kind in told else kind
-        told.add(kind)
-        width = {"lw": 2.2, "zorder": 4} if chosen else {"lw": 0.9, "alpha": 0.6, "zorder": 2}
+def draw_progress(axes: Axes, curves: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> None:
+    """Kind, steps and intermediate values of each trial; nan where another seed begins."""
+    kinds, faint = [kind for kind, _, _ in curves], _faint(len(curves))
+    for index, (kind, steps, values) in enumerate(curves):
+        look = LOOKS[kind]
+        label = kind if kinds.index(kind) == index else None
+        width: dict[str, Any] = (
+            {"lw": 2.2, "zorder": 4} if kind == "chosen" else {"lw": 0.9, "alpha": 0.7 * faint, "zorder": 2}
+        )
         axes.plot(steps, values, color=look.colour, ls="--" if look.hollow else "-", label=label, **width)
         if look.hollow:
             axes.plot(steps[-1:], values[-1:], zorder=3, alpha=0.85, **look.points(4.5))
-    axes.set_xlabel("environment steps, one seed after another")
+    axes.set_xlabel("environment steps")
     axes.xaxis.set_major_formatter(steps_label)
     axes.locator_params(axis="x", nbins=5)
     axes.locator_params(axis="y", nbins=6)
     axes.grid(axis="x", visible=False)
     _legend(axes)
+
+
+def _faint(count: int) -> float:
+    """How opaque lines are, so that very many do not become one dark patch."""
+    return min(1.0, max(0.15, 40 / max(1, count)))
 
 
 def draw_importances(axes: Axes, shares: Mapping[str, float]) -> None:
@@ -109,7 +122,7 @@ def draw_importances(axes: Axes, shares: Mapping[str, float]) -> None:
     values = np.array(list(shares.values()))
     axes.barh(rows, values, height=0.55, color=COLOURS[0])
     for row, value in enumerate(values):
-        axes.text(value + 0.01, row, figure_number(float(value))[:4], va="center", color=INK, size=10)
+        axes.text(value + 0.01, row, f"{value:.2f}", va="center", color=INK, size=10)
     axes.set_yticks(rows, list(shares))
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_xlim(0, max(0.2, 1.15 * float(values.max())))
@@ -120,25 +133,23 @@ def draw_importances(axes: Axes, shares: Mapping[str, float]) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def draw_slice(axes: Axes, scale: Scale, points: Sequence[Point], size: float = 4.5) -> None:
+def draw_slice(axes: Axes, scale: Scale, points: Sequence[Point], limits: tuple[float, float]) -> None:
     """Values over one setting, on its own scale; `x` of a point is the setting's place from 0 to 1."""
     if scale.parameter.discrete:
         axes.set_xticks(*zip(*scale.marks, strict=True))
         axes.set_xlim(0, 1)
-        if max(len(text) for _, text in scale.marks) * len(scale.marks) > 34:
-            axes.tick_params(axis="x", labelsize=8, labelrotation=20)
-        _draw_points(axes, _beside(points, 0.3 / len(scale.marks)), size)
+        letters = max(len(text) for _, text in scale.marks) * len(scale.marks)
+        if letters > LETTERS:
+            axes.tick_params(axis="x", labelrotation=20, labelsize=9)
+        _draw_points(axes, _beside(points, 0.3 / len(scale.marks)), 5)
     else:
-        low, high = scale.parameter.values
-        at = [low * (high / low) ** each.x if scale.log else low + (high - low) * each.x for each in points]
         if scale.log:
             axes.set_xscale("log")
-        axes.set_xlim(low, high)
-        if not scale.log:
+        else:
             axes.locator_params(axis="x", nbins=5)
-        axes.margins(x=0.03)
-        _draw_points(axes, [point._replace(x=x) for point, x in zip(points, at, strict=True)], size)
-    axes.set_xlabel(scale.label)
+        axes.set_xlim(scale.value(-EDGE), scale.value(1 + EDGE))
+        _draw_points(axes, [point._replace(x=scale.value(point.x)) for point in points], 5)
+    axes.set_ylim(*limits)
     axes.locator_params(axis="y", nbins=5)
     axes.grid(axis="x", visible=False)
 
@@ -157,15 +168,15 @@ def draw_parallel(
     """
     found = np.array([value for _, _, value in lines])
     low, high = float(found.min()), float(found.max())
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         "chosen": {"color": COLOURS[1], "lw": 2.6, "zorder": 4},
         "good": {"color": COLOURS[0], "lw": 1.5, "alpha": 0.85, "zorder": 3},
     }
-    rest = {"color": FAINT, "lw": 0.8, "alpha": 0.45, "zorder": 2}
+    rest = {"color": FAINT, "lw": 0.8, "alpha": 0.5 * _faint(len(lines)), "zorder": 2}
     for kind, places, value in lines:
         heights = [-APART if place is None else place for place in places]
         heights.append((value - low) / (high - low) if high > low else 0.5)
-        axes.plot(range(len(heights)), heights, **looks.get(kind, rest))  # type: ignore[arg-type]
+        axes.plot(range(len(heights)), heights, **looks.get(kind, rest))
     ends = [*(scale.marks for scale in scales), [(at, _end(low, high, at)) for at in (0.0, 0.5, 1.0)]]
     absent = [any(places[at] is None for _, places, _ in lines) for at in range(len(scales))]
     for at, marks in enumerate(ends):

@@ -21,7 +21,8 @@ from rltrain.report.svg import inline
 from rltrain.rundir import STUDY
 from rltrain.statistics.intervals import MIN_RUNS
 from rltrain.tuning.confirm import BASE, CONFIRM, Confirmed, fresh_seeds, winner
-from rltrain.tuning.results import BEST, REASON, verdict
+from rltrain.tuning.results import BEST, verdict
+from rltrain.tuning.study import REASON
 
 
 def outcome_section(view: View) -> Section:
@@ -41,7 +42,7 @@ def _concerns(view: View) -> Iterator[str]:
     study, states = view.study, [trial.state.name for trial in view.trials]
     if len(states) < study.budget or "RUNNING" in states:
         running = states.count("RUNNING")
-        also = f"; {running} are running, or were when their process ended" if running else ""
+        also = f"; begun and not ended: {running}" if running else ""
         yield f"The search is not finished: {len(states) - running} of {study.budget} trials are done{also}."
     if failed := view.of("failed"):
         why, often = Counter(_kind(trial.user_attrs.get(REASON, "no reason")) for trial in failed).most_common(1)[0]
@@ -69,14 +70,23 @@ def _verdict(view: View) -> Iterator[str]:
     base = next((each for each in view.found if each.candidate.number is None), None)
     if top is None:
         yield (
-            f"The best value in the study is {figure_number(float(best.value or 0))}, of trial {best.number}. It was "
-            "chosen for that value, so that it is too good; nothing was run again on fresh seeds."
+            f"The best value in the study is {figure_number(float(best.value or 0))}, of trial {best.number}. Nothing "
+            "was run again on fresh seeds, and a value that was chosen for being the best is too good."
         )
     else:
         sentence = verdict(study, top, base)
-        yield f"{sentence[:1].upper()}{sentence[1:]}.".replace("-0", "\u22120")
+        yield f"{sentence[:1].upper()}{sentence[1:]}."
     told = ", ".join(f"{name} {value_text(value)}" for name, value in view.values(view.chosen).items())
     yield f"Chosen: trial {view.chosen.number}, with {told}."
+    if top is not None and top.estimate is not None:
+        other = f", the configuration as it stands {_shown(base)}" if base is not None and base.estimate else ""
+        before = "" if top.candidate.tuned is None else f" In the study it had {figure_number(top.candidate.tuned)}."
+        yield f"On fresh seeds it is worth {_shown(top)}{other}.{before}"
+
+
+def _shown(each: Confirmed) -> str:
+    cell = estimate(each.estimate)
+    return f"{cell.text} {cell.interval}".strip()
 
 
 def _confirmed(view: View) -> Table:

@@ -29,4 +29,6 @@ def gather_study(study: Study) -> Report:
 def _lead(view: View) -> str:
     states = ("complete", "pruned", "failed", "running")
     counts = ", ".join(f"{len(found)} {state}" for state in states if (found := view.of(state)))
-    return f"Study {view.study.name}: {len(view.trials)} of {view.study.budget} trials{f', {counts}' if counts else ''}."
+    return (
+        f"Study {view.study.name}: {len(view.trials)} of {view.study.budget} trials{f', {counts}' if counts else ''}."
+    )

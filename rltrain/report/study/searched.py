@@ -15,7 +15,7 @@ from rltrain.tuning.objective import IQM
 SAMPLERS = {
     "grid": "Every combination of the written values is tried once.",
     "random": "Values are drawn at random, each by itself.",
-    "tpe": "Values are drawn by a tree-structured Parzen estimator (TPE): near those of good trials, away from bad ones.",
+    "tpe": "Values are drawn by a tree-structured Parzen estimator (TPE): near good trials, away from bad ones.",
     "gp": "Values are chosen by a Gaussian process that is fitted to the trials so far.",
     "cmaes": "Values are drawn by CMA-ES: from a normal distribution that moves towards the good trials.",
 }
@@ -52,7 +52,7 @@ def _objective(view: View) -> str:
     objective = view.study.objective
     over = "" if len(view.study.seeds) == 1 else ", its mean over the seeds"
     if objective.name == STEPS:
-        return f"environment steps until eval/return reaches {objective.threshold:g}, twice the budget where never{over}"
+        return f"environment steps until eval/return reaches {objective.threshold:g}, else twice the budget{over}"
     if objective.name == AREA:
         return f"the mean of eval/return over the budget{over}"
     if objective.name.endswith(IQM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,45 +22,52 @@ from rltrain.report.study.figures import (
 from rltrain.report.study.view import Scale, View, value_text
 from rltrain.report.style import figure_number
 from rltrain.report.svg import inline
-from rltrain.tuning.results import REASON, TRIALS, state_of
+from rltrain.tuning.results import TRIALS, state_of
+from rltrain.tuning.study import REASON
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 ROWS = 200
 """Trials in the table, at most."""
-LINES = 300
+LINES = 200
 """Trials in parallel coordinates and in the figure of their progress, at most: the best."""
 ENOUGH = 10
 """Fewer complete trials tell nothing of importances."""
 GOOD, LEAST_GOOD = 0.1, 5
 """Importances are for being among the best tenth, but at least among the best five."""
-QUARTER = 4
-"""The best one in so many is drawn as good."""
+QUARTER, MOST_GOOD = 4, 20
+"""The best one in so many is drawn as good, and no more than this."""
 
 
 def history_section(view: View) -> Section:
     """Values over trials with the best so far, and how the trials went."""
     points, ended = list(_points(view)), [trial.number for trial in view.of("failed")]
     plots = []
-    if points or ended:
+    if points:
         with drawing():
             figure, (axes,) = sheet(*LARGE)
             draw_history(axes, points, ended, _best_so_far(view))
             axes.set_ylabel(view.study.objective.name)
             plots.append(Plot("Values of the trials", inline(figure, name="history", label=_history_label(view))))
-    if curves := list(_curves(view)):
+    curves = list(_curves(view))
+    if any(len(steps) > 1 for _, steps, _ in curves):
         with drawing():
             figure, (axes,) = sheet(*LARGE)
             draw_progress(axes, curves)
             axes.set_ylabel(view.study.objective.name)
-            told = f"Intermediate values of {len(curves)} trials over environment steps; where pruned ones ended is marked."
+            told = (
+                f"Intermediate values of {len(curves)} trials over environment steps, the ends of pruned ones marked."
+            )
             plots.append(Plot("How the trials went", inline(figure, name="progress", label=told)))
     note = ""
     if view.of("pruned"):
         note = "A pruned trial stands where it ended, which is a value of an earlier step. "
     if len(view.study.seeds) > 1 and len(plots) > 1:
-        note += "A value while trials run is that of the seeds that have reached the step."
+        note += (
+            f"On the right every {view.study.config.train.total_steps:,} steps add a seed: values are means over the "
+            "seeds so far."
+        )
     return Section("history", "History", [Plots(plots, [], note)] if plots else [])
 
 
@@ -91,15 +99,23 @@ def _best_so_far(view: View) -> list[tuple[int, float]]:
 
 def _history_label(view: View) -> str:
     counts = ", ".join(f"{len(view.of(state))} {state}" for state in ("complete", "pruned", "failed"))
-    best = "" if view.best is None else f"; the best, {figure_number(float(view.best.value or 0))}, is {view.best.number}"
+    best = (
+        "" if view.best is None else f"; the best, {figure_number(float(view.best.value or 0))}, is {view.best.number}"
+    )
     return f"{view.study.objective.name} over {len(view.trials)} trials: {counts}{best}."
 
 
-def _curves(view: View) -> Iterator[tuple[str, list[int], list[float]]]:
+def _curves(view: View) -> Iterator[tuple[str, list[float], list[float]]]:
+    total = view.study.config.train.total_steps
     for trial in _best_first(view)[:LINES]:
         kind, shown = _kind(view, trial), sorted(trial.intermediate_values.items())
-        if len(shown) > 1 and kind in ("chosen", "complete", "pruned"):
-            yield kind, [step for step, _ in shown], [value for _, value in shown]
+        if shown and kind in ("chosen", "complete", "pruned"):
+            steps, values = list[float](), list[float]()
+            for step, value in shown:
+                if steps and (step - 1) // total != (steps[-1] - 1) // total:
+                    steps, values = [*steps, math.nan], [*values, math.nan]  # the line breaks between seeds
+                steps, values = [*steps, step], [*values, value]
+            yield kind, steps, values
 
 
 def _best_first(view: View) -> list[FrozenTrial]:
@@ -115,9 +131,10 @@ def _best_first(view: View) -> list[FrozenTrial]:
 
 def importance_section(view: View) -> Section:
     """How much each setting has to do with being among the best, by Optuna's PED-ANOVA."""
-    shares = importances(view)
     name, title = "importance", "Which settings matter"
-    if isinstance(shares, str):
+    if not view.complete:
+        return Section(name, title)
+    if isinstance(shares := importances(view), str):
         return Section(name, title, [Text([shares])])
     labels = {scale.name: scale.label for scale in view.scales}
     ends = "; ".join(f"{labels[key]} {share:.2f}" for key, share in shares.items())
@@ -128,8 +145,8 @@ def importance_section(view: View) -> Section:
     few = [f"{labels[key]} ({count})" for key in shares if (count := _searched(view, key)) < ENOUGH]
     note = (
         f"Optuna's PED-ANOVA over {len(view.complete)} complete trials: how far the values of the best "
-        f"{_good(view)} differ from those of all, as shares of the whole. It says what mattered in this space, not which "
-        "value is good; pruned trials do not count."
+        f"{_good(view)} differ from those of all, as shares of the whole. It says what mattered in this space, not "
+        "which value is good; pruned trials do not count."
     )
     if few:
         note += f" Little to go by, since few complete trials searched them: {', '.join(few)}."
@@ -166,20 +183,26 @@ def settings_section(view: View) -> Section:
     blocks: list[Block] = []
     if len(view.complete) > 1:
         blocks.append(_parallel(view))
+    if not any(trial.value is not None for trial in view.trials):
+        return Section("settings", "Settings and values", [])
+    limits = _limits([float(trial.value) for trial in view.trials if trial.value is not None])
     slices = [
-        _slice(view, scale, index, points)
+        _slice(view, scale, index, points, limits)
         for index, scale in enumerate(view.scales)
         if (points := list(_points(view, scale)))
     ]
     if slices:
-        note = "Filled: complete; hollow: pruned, at the value where it ended; diamond: chosen."
+        note = (
+            f"{view.study.objective.name} over each setting. Filled: complete; hollow: pruned, at the value where it "
+            "ended; diamond: chosen."
+        )
         blocks.append(Plots(slices, [], note, small=True))
     return Section("settings", "Settings and values", blocks)
 
 
 def _parallel(view: View) -> Plots:
     ranked = [trial for trial in _best_first(view) if state_of(trial) == "complete"]
-    good = max(1, len(ranked) // QUARTER)
+    good = max(1, min(MOST_GOOD, len(ranked) // QUARTER))
     lines = []
     for index, trial in list(enumerate(ranked))[:LINES]:
         values = view.values(trial)
@@ -198,11 +221,17 @@ def _parallel(view: View) -> Plots:
     return Plots([plot], [], note, wide=True)
 
 
-def _slice(view: View, scale: Scale, index: int, points: Sequence[Point]) -> Plot:
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """The same for all slices, so that they can be compared."""
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or max(0.05 * abs(high), 0.05)
+    return low - room, high + room
+
+
+def _slice(view: View, scale: Scale, index: int, points: Sequence[Point], limits: tuple[float, float]) -> Plot:
     with drawing():
         figure, (axes,) = sheet(*SMALL)
-        draw_slice(axes, scale, points)
-        axes.set_ylabel(view.study.objective.name)
+        draw_slice(axes, scale, points, limits)
         told = f"{view.study.objective.name} over {scale.name}, {len(points)} trials."
         svg = inline(figure, name=f"slice-{index}", label=told)
     when = f"Searched in {len(points)} trials only." if scale.parameter.when else ""
@@ -215,12 +244,12 @@ def table_section(view: View) -> Section:
         return Section("trials", "Trials", [])
     ranked = _best_first(view)
     reasons = any(REASON in trial.user_attrs for trial in ranked)
-    head = ["trial", "state", "value", *(scale.label for scale in view.scales), "time"]
+    head = ["trial", "state", "value", *(scale.label for scale in view.scales), "time", *(["why"] if reasons else [])]
     rows = [_row(view, trial, reasons) for trial in ranked[:ROWS]]
-    note = f"Best first. All seeds' scores are in {TRIALS}."
+    note = f"All seeds' scores are in {TRIALS}."
     if len(ranked) > ROWS:
         note = f"The first {ROWS} of {len(ranked):,} trials. {note}"
-    return Section("trials", "Trials", [Table("trials", "Trials", [*head, *(["why"] if reasons else [])], rows, note)])
+    return Section("trials", "Trials", [Table("trials", "Trials, best first", head, rows, note)])
 
 
 def _row(view: View, trial: FrozenTrial, reasons: bool) -> list[Cell]:

@@ -44,14 +44,18 @@ class Scale:
             return math.log(value / low) / math.log(high / low)
         return float((value - low) / (high - low))
 
+    def value(self, place: float) -> float:
+        """The number that stands at a place, also beyond the bounds."""
+        low, high = self.parameter.values
+        return float(low * (high / low) ** place if self.log else low + (high - low) * place)
+
     @property
     def marks(self) -> list[tuple[float, str]]:
         """Places and labels: every value that was written, or both bounds and the middle between them."""
         if self.parameter.discrete:
             return [(self.place(value), value_text(value)) for value in self.parameter.values]
         low, high = self.parameter.values
-        middle = math.sqrt(low * high) if self.log else (low + high) / 2
-        return [(self.place(value), value_text(value)) for value in (low, middle, high)]
+        return [(0.0, value_text(low)), (0.5, value_text(self.value(0.5))), (1.0, value_text(high))]
 
 
 def value_text(value: Any) -> str:
@@ -120,11 +124,6 @@ class View:
     def values(self, trial: FrozenTrial) -> Values:
         """Setting -> value, of those that this trial searched."""
         return self.study.space.stored(trial.params)
-
-    @property
-    def objective(self) -> str:
-        """The objective, with what is better of it."""
-        return f"{self.study.objective.name} ({'higher' if self.study.objective.maximize else 'lower'} is better)"
 
     @property
     def constant(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import lru_cache
+
 import numpy as np
 
 from rltrain.core import Array
@@ -55,15 +58,14 @@ class ExactEvaluator:
             gamma: The agent's discount.
             horizon: Step limit of an evaluation episode.
         """
+        same = _Same(model)
         self._model, self._horizon = model, horizon
         self._reachable = reachable(model)
         self._q = _optimal_q(model, gamma)
         self._random = self._value(uniform_policy(model))
         competing = dict.fromkeys((*GAMMAS, gamma) if gamma < 1 else GAMMAS)
-        self._optimal = max(
-            self._value(greedy_policy(value_iteration(model, each, max_sweeps=MAX_SWEEPS)[0])) for each in competing
-        )
-        self._time_aware = float(model.start @ finite_horizon_optimum(model, horizon))
+        self._optimal = max(_greedy_return(same, each, horizon) for each in competing)
+        self._time_aware = _time_aware_return(same, horizon)
 
     def __call__(self, policy: Array, q: Array | None = None) -> dict[str, float]:
         """Figures of a policy.
@@ -84,7 +86,7 @@ class ExactEvaluator:
         return figures if self._q is None else figures | self._against(self._q, policy, q)
 
     def _value(self, policy: Array) -> float:
-        return float(self._model.start @ finite_horizon_value(self._model, policy, self._horizon))
+        return _return(self._model, policy, self._horizon)
 
     def _percent(self, exact: float) -> float:
         span = self._optimal - self._random
@@ -101,6 +103,37 @@ class ExactEvaluator:
         if q is not None:
             figures["value_error"] = float(np.abs(q.max(1) - best)[self._reachable].max())
         return figures
+
+
+class _Same:
+    """A model as a key: equal to another where every number is. A process that trains many runs solves it once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        arrays = [getattr(model, field.name) for field in fields(model)]
+        self._content = tuple((array.shape, array.dtype.str, array.tobytes()) for array in arrays)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+
+def _return(model: Model, policy: Array, horizon: int) -> float:
+    return float(model.start @ finite_horizon_value(model, policy, horizon))
+
+
+@lru_cache(maxsize=16)
+def _greedy_return(same: _Same, gamma: float, horizon: int) -> float:
+    """Of the greedy policy of value iteration with a discount."""
+    policy = greedy_policy(value_iteration(same.model, gamma, max_sweeps=MAX_SWEEPS)[0])
+    return _return(same.model, policy, horizon)
+
+
+@lru_cache(maxsize=16)
+def _time_aware_return(same: _Same, horizon: int) -> float:
+    return float(same.model.start @ finite_horizon_optimum(same.model, horizon))
 
 
 def _optimal_q(model: Model, gamma: float) -> Array | None:

@@ -57,6 +57,12 @@ def _first_line(error: Exception) -> str:
 
 def problems(config: Config) -> list[Problem]:
     """Everything about a valid configuration that does not fit together, before any work is done."""
+    known = environment(config)
+    return known if isinstance(known, list) else misfits(config, known)
+
+
+def environment(config: Config) -> EnvSpec | list[Problem]:
+    """What the environment is like; or what is wrong with it. Nothing but the block `env` counts."""
     found = environment_problems(config)
     if found:
         return found
@@ -65,7 +71,11 @@ def problems(config: Config) -> list[Problem]:
     envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
     spec = describe(config.env, envs)
     envs.close()
-    spec = replace(spec, num_envs=config.env.num_envs)
+    return replace(spec, num_envs=config.env.num_envs)
+
+
+def misfits(config: Config, spec: EnvSpec) -> list[Problem]:
+    """What does not fit together where the environment is as it should be."""
     return list(_misfits(config, spec)) or list(_not_compiled(config))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rltrain.core import RltrainError
 
-GROUP = "group.yaml"
+GROUP, STUDY = "group.yaml", "study.yaml"
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -104,6 +104,20 @@ def is_run(folder: Path) -> bool:
 def is_group(folder: Path) -> bool:
     """Whether this folder is a group: runs of one configuration on several seeds."""
     return (folder / GROUP).is_file()
+
+
+def is_study(folder: Path) -> bool:
+    """Whether this folder is a study: trials of one search."""
+    return (folder / STUDY).is_file()
+
+
+def newest_study(folder: Path) -> Path | None:
+    """The study in this folder that was worked on last."""
+    return max(
+        (path.parent for path in folder.glob(f"*/{STUDY}")),
+        key=lambda study: (study / STUDY).stat().st_mtime,
+        default=None,
+    )
 
 
 def resolve(path: Path) -> Path:

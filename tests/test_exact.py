@@ -199,3 +199,25 @@ def test_the_arguments_are_not_changed():
     ExactEvaluator(LAKE, gamma=0.99, horizon=100)(policy, q)
     assert np.array_equal(q, before[0])
     assert np.array_equal(policy, before[1])
+
+
+def test_a_process_solves_equal_models_once_and_tells_others_apart(monkeypatch):
+    solved = []
+
+    def counted(model, gamma, **limits):
+        solved.append(gamma)
+        return value_iteration(model, gamma, **limits)
+
+    monkeypatch.setattr(exact, "value_iteration", counted)
+    exact._greedy_return.cache_clear()
+    first, again = (ExactEvaluator(read_model(EnvSettings(id="FrozenLake-v1")), gamma=0.7, horizon=50) for _ in "ab")
+    assert solved == [0.9, 0.95, 0.99, 0.999, 0.7]
+    policy = np.zeros(16, np.int64)
+    assert first(policy) == again(policy)
+    other = ExactEvaluator(
+        read_model(EnvSettings(id="FrozenLake-v1", kwargs={"is_slippery": False})), gamma=0.7, horizon=50
+    )
+    assert len(solved) == 10
+    assert other(policy)["optimal_return"] == 1
+    ExactEvaluator(LAKE, gamma=0.7, horizon=40)
+    assert len(solved) == 15  # another step limit is another question

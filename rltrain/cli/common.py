@@ -20,6 +20,14 @@ Runs = Annotated[
     list[Path],
     typer.Argument(metavar="RUN|GROUP...", help="Each is one method: a run, a group, or a folder with runs."),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="RLTRAIN_STORAGE",
+        help="Of studies: a journal file, sqlite:///FILE or postgresql+psycopg://...; else a journal beside them.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, use_plugins
+from rltrain.cli.common import AsJson, Plugins, Storage, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
@@ -46,14 +46,7 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, over every process of the study.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Begin no trial after this time: 2h, 30m, 1h30m, 90s.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=1_000, help="Seeds at once; by default one a core.")] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="RLTRAIN_STORAGE",
-            help="A journal file, sqlite:///FILE or postgresql+psycopg://...; by default a journal beside the runs.",
-        ),
-    ] = None,
+    storage: Storage = None,
     study: Annotated[str | None, typer.Option(help="Name of the study; by default the time.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study, or join it; by default the newest one.")
@@ -150,6 +143,7 @@ def _open(config: Config, name: str, storage: str | None, study: str | None, res
         import optuna  # noqa: F401
     except ImportError:
         raise ConfigError("tune needs Optuna: pip install 'rltrain[tune]'") from None
+    from rltrain.rundir import newest_study
     from rltrain.tuning.storage import open_store
     from rltrain.tuning.study import open_study
 
@@ -157,19 +151,11 @@ def _open(config: Config, name: str, storage: str | None, study: str | None, res
     store = open_store(storage, folder)
     chosen = study
     if chosen is None and resume:
-        chosen = _newest(folder)
-        if chosen is None:
+        if (newest := newest_study(folder)) is None:
             raise ConfigError(f"--resume: there is no study in {folder}")
+        chosen = newest.name
     chosen = chosen or time.strftime("%Y%m%d-%H%M%S")
     return open_study(store, chosen, config, folder / chosen, lambda text: typer.echo(text, err=True), resume=resume)
-
-
-def _newest(folder: Path) -> str | None:
-    """The study that was begun last in this folder."""
-    from rltrain.tuning.study import STUDY
-
-    found = list(folder.glob(f"*/{STUDY}"))
-    return max(found, key=lambda path: path.stat().st_mtime).parent.name if found else None
 
 
 def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bool]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Any
@@ -81,6 +82,7 @@ def _represent(dumper: yaml.SafeDumper, value: Any) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 
+@lru_cache(maxsize=1_000)
 def _reads_back(text: str) -> bool:
     """Whether text needs no quotes."""
     try:
@@ -184,17 +186,26 @@ def _model(data: dict[str, Any], errors: list[tuple[Path, str]]) -> type[Config]
         types = tuple(component(kind, block, (*path, index)) for index, block in enumerate(blocks))
         return tuple[types] if types else tuple[()]  # type: ignore[valid-type]
 
-    fields: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if "agent" in data:
-        fields["agent"] = (component("agents", data["agent"], ("agent",)), ...)
+        parts["agent"] = component("agents", data["agent"], ("agent",))
     if data.get("exploration") is not None:
-        fields["exploration"] = (component("explorations", data["exploration"], ("exploration",)), ...)
+        parts["exploration"] = component("explorations", data["exploration"], ("exploration",))
     if "bonuses" in data:
-        fields["bonuses"] = (several("bonuses", data["bonuses"], ("bonuses",)), ...)
+        parts["bonuses"] = several("bonuses", data["bonuses"], ("bonuses",))
     env = data.get("env")
     if isinstance(env, dict) and "wrappers" in env:
-        wrappers: Any = (several("wrappers", env["wrappers"], ("env", "wrappers")), ...)
-        fields["env"] = (create_model("EnvSettings", __base__=EnvSettings, wrappers=wrappers), ...)
+        parts["wrappers"] = several("wrappers", env["wrappers"], ("env", "wrappers"))
+    return _typed(tuple(parts.items()))
+
+
+@cache
+def _typed(parts: tuple[tuple[str, Any], ...]) -> type[Config]:
+    """The type of configurations whose components have these settings; kept, for making it takes some 20 ms."""
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in parts if name != "wrappers"}
+    for name, kind in parts:
+        if name == "wrappers":
+            fields["env"] = (create_model("EnvSettings", __base__=EnvSettings, wrappers=(kind, ...)), ...)
     model: type[Config] = create_model("Config", __base__=Config, **fields)
     return model
 

@@ -30,9 +30,14 @@ class Group:
     @classmethod
     def write(cls, folder: Path, config: Config, seeds: Sequence[int]) -> Group:
         """Make the folder a group of these seeds, or say that it is one of more, or of another length, now."""
-        config = config.model_copy(update={"seed": min(seeds), "seeds": seeds_text(seeds)})
-        write_atomic(folder / GROUP, dump(config))
-        return cls(folder, config)
+        group = cls.of(folder, config, seeds)
+        write_atomic(folder / GROUP, dump(group.config))
+        return group
+
+    @classmethod
+    def of(cls, folder: Path, config: Config, seeds: Sequence[int]) -> Group:
+        """The group of these seeds, with nothing written."""
+        return cls(folder, config.model_copy(update={"seed": min(seeds), "seeds": seeds_text(seeds)}))
 
     @property
     def seeds(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -87,6 +88,7 @@ class Plots:
     legend: Sequence[tuple[str, Style]] = ()
     note: str = ""
     small: bool = False
+    wide: bool = False  # one below the other, each as wide as the page; a phone scrolls them sideways
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ class Listing:
     kind: ClassVar[str] = "listing"
     title: str
     text: str
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What can be done next: what for, and the command."""
+
+    kind: ClassVar[str] = "commands"
+    lines: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Watch:
     note: str = ""
 
 
-Block = Table | Plots | Text | Listing | Picture | Watch
+Block = Table | Plots | Text | Listing | Commands | Picture | Watch
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,11 @@ class Section:
     name: str
     title: str
     blocks: Sequence[Block] = field(default_factory=list)
+
+
+def name_parts(name: str) -> list[str]:
+    """Where a name may be broken between lines: after a dot, and after an underscore."""
+    return re.split(r"(?<=[._])", name)
 
 
 def dash_array(look: Style) -> str:

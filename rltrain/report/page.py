@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rltrain.report.blocks import Section, dash_array
+from rltrain.report.blocks import Section, dash_array, name_parts
 from rltrain.report.heatmaps import table_section
 from rltrain.report.learning import curve_section, exploration_section
 from rltrain.report.methods import Method, all_tasks
@@ -44,14 +44,15 @@ def gather(
     made.append(episode_section(methods, videos=videos))
     announce(f"{'videos' if videos else 'pictures'} of episodes: {time.monotonic() - began:.1f} s")
     made += [table_section(methods), difference_section(found), setup_section(methods)]
+    title = f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}"
+    return whole(title, _lead(methods), made)
+
+
+def whole(title: str, lead: str, sections: Sequence[Section]) -> Report:
+    """The page of these sections, without the empty ones."""
     own = version("rltrain")
-    return Report(
-        title=f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}",
-        lead=_lead(methods),
-        sections=[section for section in made if section.blocks],
-        foot=f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing.",
-        version=own,
-    )
+    foot = f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing."
+    return Report(title, lead, [section for section in sections if section.blocks], foot, own)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -76,6 +77,6 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"dashes": dash_array, "plain": plain_number}
+    environment.filters |= {"dashes": dash_array, "plain": plain_number, "parts": name_parts}
     css = (folder / "page.css").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(report=report, css=css, colours=len(COLOURS))

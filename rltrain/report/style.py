@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-INK, FAINT, GRID = "#1f2328", "#656d77", "#d5dae0"
-"""Text; axes and what explains; lines behind the data."""
+INK, FAINT, GRID, PAPER = "#1f2328", "#656d77", "#d5dae0", "#fefefe"
+"""Text; axes and what explains; lines behind the data; behind a label that lies on lines."""
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#a8457f", "#9a6700", "#4a5568")
 """After Okabe and Ito 2008, https://jfly.uni-koeln.de/color/: told apart with any colour vision. Darker where they
 would be less than 3 to 1 against white."""

@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from rltrain.report.style import COLOURS, FAINT, GRID, INK
+from rltrain.report.style import COLOURS, FAINT, GRID, INK, PAPER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
+VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", GRID: "var(--grid)", PAPER: "var(--paper)"} | {
     colour: f"var(--series-{index})" for index, colour in enumerate(COLOURS)
 }
 """Colours of a figure, and what the page's style sheet says in their place."""

@@ -71,9 +71,11 @@ def candidates(study: Study) -> list[Candidate]:
     sign = -1 if study.objective.maximize else 1
     found: list[Candidate] = []
     for trial in sorted(complete, key=lambda trial: (sign * float(trial.value or 0), trial.number)):
+        if len(found) == study.tune.confirm.top:
+            break
         values = study.space.stored(trial.params)
         config = study.space.config(values)
-        if len(found) < study.tune.confirm.top and all(to_dict(config) != to_dict(each.config) for each in found):
+        if all(to_dict(config) != to_dict(each.config) for each in found):
             found.append(Candidate(f"trial-{trial.number:04}", trial.number, values, config, trial.value))
     base = study.space.config({})
     if found and all(to_dict(base) != to_dict(each.config) for each in found):
@@ -83,9 +85,19 @@ def candidates(study: Study) -> list[Candidate]:
 
 def group_of(study: Study, candidate: Candidate) -> Group:
     """Its group on the fresh seeds, made or added to."""
-    folder = study.folder / CONFIRM / candidate.name
-    folder.mkdir(parents=True, exist_ok=True)
-    return Group.write(folder, candidate.config, fresh_seeds(study))
+    group = _group(study, candidate)
+    group.folder.mkdir(parents=True, exist_ok=True)
+    return Group.write(group.folder, candidate.config, group.seeds)
+
+
+def _group(study: Study, candidate: Candidate) -> Group:
+    return Group.of(study.folder / CONFIRM / candidate.name, candidate.config, fresh_seeds(study))
+
+
+def so_far(study: Study) -> list[Confirmed]:
+    """What the candidates that were begun have come to, as it is on the disk now."""
+    found = [(each, _group(study, each)) for each in (candidates(study) if study.tune.confirm.top else [])]
+    return [confirmed(study, each, group) for each, group in found if group.folder.is_dir()]
 
 
 def confirmed(study: Study, candidate: Candidate, group: Group) -> Confirmed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from rltrain.config.load import Loaded, from_dict, parse_path, to_dict
 from rltrain.config.reader import Path
 from rltrain.config.schema import Config
 from rltrain.config.tune import Parameter, TuneSettings, wanted
-from rltrain.core import ConfigError
-from rltrain.fitting import problems
+from rltrain.core import ConfigError, EnvSpec, Problem
+from rltrain.fitting import environment, misfits
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -34,6 +34,7 @@ class Space:
     tune: TuneSettings
     base: dict[str, Any]
     """The configuration as it stands, as plain data."""
+    _environments: dict[str, EnvSpec | list[Problem]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, config: Config) -> Space:
@@ -146,7 +147,12 @@ class Space:
 
     def misfits(self, config: Config) -> list[str]:
         """What of a configuration does not fit together."""
-        return [f"{problem.path}: {problem.message}" for problem in problems(config)]
+        env = config.env.model_dump_json()
+        if env not in self._environments:  # to make one may take long, and most searches leave it as it is
+            self._environments[env] = environment(config)
+        known = self._environments[env]
+        found = known if isinstance(known, list) else misfits(config, known)
+        return [f"{problem.path}: {problem.message}" for problem in found]
 
     def _fits(self, values: Values) -> bool:
         try:

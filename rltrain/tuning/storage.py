@@ -48,18 +48,26 @@ def open_store(url: str | None, folder: Path) -> Store:
 
     Raises ConfigError for an address of another kind, StorageError where it cannot be opened.
     """
-    if url is None:
-        return _journal(folder / JOURNAL)
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return _journal(Path(url))
-    if scheme == "sqlite":
-        return _sqlite(url, rest)
+    scheme, mark, _ = (url or "").partition("://")
+    path = file_of(url, folder)
+    if path is not None:
+        return _sqlite(str(url), path) if mark else _journal(path)
+    assert url is not None
     if scheme == "postgresql+psycopg":
         return _postgresql(url)
     _hide_password(url)
     near = "; for PostgreSQL write postgresql+psycopg://" if scheme.startswith("postgres") else ""
     raise ConfigError(f"--storage {redact(url)}: unknown kind '{scheme}'{near} (known: {KINDS})")
+
+
+def file_of(url: str | None, folder: Path) -> Path | None:
+    """The file of a journal or of SQLite's; None for what is no file."""
+    if url is None:
+        return folder / JOURNAL
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return Path(url)
+    return Path(rest.partition("?")[0].removeprefix("/")) if scheme == "sqlite" else None
 
 
 def _journal(path: Path) -> Store:
@@ -81,8 +89,7 @@ def _file_lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sqlite(url: str, rest: str) -> Store:
-    path = Path(rest.partition("?")[0].removeprefix("/"))
+def _sqlite(url: str, path: Path) -> Store:
     if not path.name or path.name == ":memory:":
         raise ConfigError(f"--storage {url}: expected a file, as in sqlite:///studies.db")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from rltrain.config.schema import Config
 from rltrain.config.tune import TuneSettings
 from rltrain.core import ConfigError
 from rltrain.differences import differing
-from rltrain.rundir import RunLocked, lock_run, write_atomic
+from rltrain.rundir import STUDY, RunLocked, lock_run, write_atomic
 from rltrain.tuning.objective import Objective
 from rltrain.tuning.optimizers import make_pruner, make_sampler
 from rltrain.tuning.space import Space, Values
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from optuna.study import Study as OptunaStudy
     from optuna.trial import FrozenTrial, Trial
 
-STUDY = "study.yaml"
-"""The configuration of a study, its block `tune` included, in the study's folder."""
 PATIENCE_SECONDS = 300.0
 """A storage that cannot be reached is tried again for this long."""
 DEFINITION, BEGUN, UNBEGUN, POINT, SCORES, REASON = "definition", "begun", "unbegun", "point", "scores", "reason"

@@ -21,6 +21,26 @@ QUIET = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SHORT = ["train.total_steps=4000", "eval.every=1000", "eval.episodes=5"]
+STUDY = """
+env: {id: FrozenLake-v1}
+agent: {name: q_learning, learning_rate: 0.1}
+exploration: {name: epsilon_greedy, epsilon: 0.1}
+train: {total_steps: 2_000, log_every: 200}
+eval: {every: 200, episodes: 2}
+device: cpu
+tune:
+  pruner: median
+  trials: 30
+  seeds_per_trial: 2
+  objective: eval/exact_return
+  confirm: {top: 2, seeds: 5}
+  search:
+    agent.learning_rate: {log_uniform: [0.01, 1.0]}
+    agent.gamma: {choice: [0.95, 0.99, 0.999]}
+    exploration.name: {choice: [epsilon_greedy, boltzmann]}
+    exploration.epsilon: {uniform: [0.05, 1.0], when: {exploration.name: epsilon_greedy}}
+    exploration.temperature: {log_uniform: [0.001, 1], when: {exploration.name: boltzmann}}
+"""
 MADE = {
     "q_learning": ["q_learning_frozenlake_4x4.yaml", "train.log_every=500", *SHORT],
     "ppo": ["ppo_cartpole.yaml", *SHORT],
@@ -28,8 +48,8 @@ MADE = {
 }
 
 
-def rltrain(*arguments):
-    done = subprocess.run([*RLTRAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600)
+def rltrain(*arguments, folder=None):
+    done = subprocess.run([*RLTRAIN, *map(str, arguments)], capture_output=True, text=True, timeout=600, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -44,13 +64,16 @@ def train(config, folder):
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """A page with videos of two methods with five seeds each, and one with pictures and a table."""
+    """A page with videos of two methods with five seeds each, one with pictures and a table, and one on a study."""
     root = tmp_path_factory.mktemp("browser")
     for name, (config, *settings) in MADE.items():
         for seed in range(5):
             train(load(CONFIGS / config, [*settings, f"seed={seed}"]).config, root / name / f"seed-{seed}")
     rltrain("report", root / "ppo", root / "a2c", "--out", root / "videos.html")
     rltrain("report", root / "q_learning", "--out", root / "table.html", "--no-videos")
+    (root / "search.yaml").write_text(STUDY)
+    rltrain("tune", "search.yaml", "--study", "s", "--quiet", folder=root)
+    rltrain("report", root / "runs" / "search" / "tune" / "s", "--out", root / "study.html")
     return root
 
 
@@ -106,7 +129,7 @@ def test_every_picture_and_every_video_decodes(visit, name, scheme):
     assert all(width > 100 and seconds > 0 for width, seconds in videos)
 
 
-@pytest.mark.parametrize("name", ["videos.html", "table.html"])
+@pytest.mark.parametrize("name", ["videos.html", "table.html", "study.html"])
 @pytest.mark.parametrize("width", [360, 768, 1200])
 def test_the_page_never_scrolls_sideways(visit, name, width):
     page = visit(name, width=width)
@@ -137,7 +160,16 @@ def test_tables_equal_what_compare_prints(visit, reports):
     assert found["verdict"] in page.inner_text("main")
 
 
-@pytest.mark.parametrize("name", ["videos.html", "table.html"])
+def test_figures_of_a_study_are_drawn_in_the_pages_colours_and_the_widest_scrolls_on_a_phone(visit):
+    page = visit("study.html", width=360, scheme="dark")
+    assert page.evaluate("[...document.querySelectorAll('figure > svg, .across > svg')].length") == 5 + 5
+    wide = page.evaluate("(e => [e.clientWidth, e.scrollWidth])(document.querySelector('.across'))")
+    assert wide[0] <= 360 < wide[1]
+    fills = "[...document.querySelectorAll('main figure svg text')].map(e => getComputedStyle(e).fill)"
+    assert "rgb(0, 0, 0)" not in page.evaluate(fills)
+
+
+@pytest.mark.parametrize("name", ["videos.html", "table.html", "study.html"])
 def test_text_is_readable_in_light_and_dark(visit, name):
     """Contrast (WCAG 2.2, 1.4.3) of all text, in figures too, is at least 4.5 to 1 against the page."""
     script = """() => {

@@ -105,18 +105,24 @@ def test_a_study_survives_five_restarts_of_its_server_with_three_at_work(bench, 
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes()
 
 
-@pytest.mark.slow
-def test_a_grid_in_a_new_database_has_every_point_once_with_three_at_work(bench, server):
-    at_once(*[lambda: bench.search(bench.open(GRID, name="grid", url=server.url))] * 3)
-    trials = bench.open(GRID, name="grid", url=server.url).trials()
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12
-    assert {trial.user_attrs["point"] for trial in trials} == set(range(12))
+FEW = ("tune.trials=4", "tune.seeds_per_trial=1", "train.total_steps=100")
 
 
-@pytest.mark.slow
-def test_a_wrong_password_is_told_without_it(bench, server):
+def test_two_that_begin_at_once_share_a_new_database_and_a_wrong_password_is_told_without_it(bench, server):
     from rltrain.tuning.storage import StorageError
 
+    at_once(*[lambda: bench.search(bench.open(GRID, *FEW, name="grid", url=server.url))] * 2)
+    trials = bench.open(GRID, *FEW, name="grid", url=server.url).trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert {trial.user_attrs["point"] for trial in trials} == set(range(4))
     with pytest.raises(StorageError, match="password authentication failed") as caught:
         bench.open(url=server.url.replace(PASSWORD, "wr0ng-s3cret"))
     assert "wr0ng-s3cret" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_grid_has_every_point_once_with_three_at_work(bench, server):
+    at_once(*[lambda: bench.search(bench.open(GRID, name="whole", url=server.url))] * 3)
+    trials = bench.open(GRID, name="whole", url=server.url).trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12
+    assert {trial.user_attrs["point"] for trial in trials} == set(range(12))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rltrain.config.load import load, parse, to_dict
 from rltrain.config.tune import Parameter
 from rltrain.core import ConfigError
+from rltrain.fitting import environment
 from rltrain.tuning.space import Space
 
 optuna = pytest.importorskip("optuna")
@@ -181,3 +182,17 @@ def test_a_run_knows_nothing_of_the_search_in_its_file():
     assert config.single(3).tune is None
     rng = np.random.default_rng(0)
     assert "tune" not in to_dict(Space.of(config).config(Space.of(config).drawn(rng, {})))
+
+
+def test_the_environment_is_made_once_for_trials_that_leave_it_as_it_is(monkeypatch):
+    from rltrain.tuning import space
+
+    made = []
+    monkeypatch.setattr(space, "environment", lambda config: made.append(config.env.id) or environment(config))
+    text = BASE + "    agent.gamma: {uniform: [0.5, 1]}\n    env.max_episode_steps: {choice: [50, 60]}\n"
+    searched = space_of(text)
+    for gamma, steps in ((0.5, 50), (0.6, 50), (0.7, 60), (0.8, 50), (0.9, 60)):
+        assert searched.misfits(searched.config({"agent.gamma": gamma, "env.max_episode_steps": steps})) == []
+    assert len(made) == 2
+    noise = searched.config({"agent.gamma": 0.5, "env.max_episode_steps": 50, "exploration.name": "gaussian_noise"})
+    assert "is a noise" in searched.misfits(noise)[0]

@@ -101,3 +101,13 @@ class DQNSettings(OffPolicySettings):
         if chosen is None or "visits" not in getattr(find("explorations", chosen.name), "needs", ()):
             yield Problem("agent.visits", "nothing reads the visits: use the exploration ucb or leave this out")
         yield from visits.hash_problems(spec, "agent.visits", "the counts of visits")
+
+
+class DistributionalSettings(DQNSettings):
+    """Settings of a deep Q-network that learns the distribution of the return, and has a loss of its own."""
+
+    @model_validator(mode="after")
+    def _own_loss(self) -> DistributionalSettings:
+        if self.loss != type(self).model_fields["loss"].default:
+            raise ValueError("the loss of a distribution is its own: leave `loss` out")
+        return self

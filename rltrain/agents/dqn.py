@@ -27,7 +27,7 @@ with Munchausen learning, `double` takes the policy of s' from the network, and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -48,6 +48,8 @@ class DQN(OffPolicyAgent):
     """Off-policy value learning for discrete actions from replayed experience."""
 
     Config = DQNSettings
+    q_function: ClassVar[type[QFunction]] = QFunction
+    """What the network is."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class DQN(OffPolicyAgent):
 
     def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
         config = self._config
-        return QFunction(
+        return self.q_function(
             (self._encode.size, *config.hidden_sizes),
             config.activation,
             self._gradient,

@@ -91,11 +91,15 @@ class OffPolicyAgent(ABC):
         self._init_rng, replay_rng, self._rng = rng.spawn(3)
         self._config = config
         self._encode = Encoder(spec.observation_space)
-        self.replay = ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=replay_rng)
+        self.replay = self._make_replay(spec, replay_rng)
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step of the last block of gradient steps
+
+    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
+        config = self._config
+        return ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=rng, **options)
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay."""

@@ -12,7 +12,20 @@ from rltrain.core import EnvSpec, Problem
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
 from rltrain.off_policy import OffPolicySettings
+from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
+from rltrain.settings import Settings
+
+
+class MunchausenSettings(Settings):
+    """Rewards for what the policy would do anyway, and a soft policy after; the defaults are the paper's."""
+
+    alpha: float = Field(default=0.9, ge=0, le=1)
+    """Share of the log-probability of the action taken that is added to the reward."""
+    temperature: float = Field(default=0.03, gt=0)
+    """Of the policy softmax(Q / temperature), in units of the return."""
+    floor: float = Field(default=-1.0, lt=0)
+    """The least that temperature * log-probability counts."""
 
 
 class DQNSettings(OffPolicySettings):
@@ -22,6 +35,10 @@ class DQNSettings(OffPolicySettings):
     """Steps between updates of the target network, which happen before a block of gradient steps."""
     double: bool = False
     """Choose a' by the network and value it by the target network."""
+    prioritized: PrioritySettings | None = None
+    """Replay what surprised more often; `{}` takes the paper's settings."""
+    munchausen: MunchausenSettings | None = None
+    """Add a scaled log-policy to rewards, and value the next state by the policy; `{}` takes the paper's settings."""
     dueling: bool = False
     """Learn V(s) and advantages apart."""
     loss: LossKind = "huber"
@@ -85,3 +102,13 @@ class DQNSettings(OffPolicySettings):
         if chosen is None or "visits" not in getattr(find("explorations", chosen.name), "needs", ()):
             yield Problem("agent.visits", "nothing reads the visits: use the exploration ucb or leave this out")
         yield from visits.hash_problems(spec, "agent.visits", "the counts of visits")
+
+
+class DistributionalSettings(DQNSettings):
+    """Settings of a deep Q-network that learns the distribution of the return, and has a loss of its own."""
+
+    @model_validator(mode="after")
+    def _own_loss(self) -> DistributionalSettings:
+        if self.loss != type(self).model_fields["loss"].default:
+            raise ValueError("the loss of a distribution is its own: leave `loss` out")
+        return self

@@ -1,4 +1,4 @@
-"""Experience replay: what happened, kept in a ring and drawn uniformly, with n-step returns inside.
+"""Experience replay: what happened, kept in a ring and drawn uniformly or by priority, with n-step returns inside.
 
 Source: Lin 1992; Mnih et al. 2015. Legend: N environments, B batch, M capacity, n steps.
 
@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
+from rltrain.priorities import Priorities, PrioritySettings
 
 MEMORY_SHARE = 0.8
 """Of the memory that is free, a buffer may take this much."""
@@ -67,7 +68,7 @@ def memory_problem(capacity: int, spec: EnvSpec) -> str | None:
 
 
 class ReplayBuffer:
-    """A ring of `capacity` transitions. `sample` draws uniformly with replacement."""
+    """A ring of `capacity` transitions. `sample` draws with replacement: uniformly, or by `prioritized`."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class ReplayBuffer:
         *,
         gamma: float,
         n_step: int = 1,
+        prioritized: PrioritySettings | None = None,
         rng: np.random.Generator,
     ) -> None:
         if problem := memory_problem(capacity, spec):
@@ -94,6 +96,7 @@ class ReplayBuffer:
         self._position = 0
         self._size = 0
         self._gamma = gamma
+        self._priorities = None if prioritized is None else Priorities(prioritized, capacity)
         self._windows = [_Window(n_step, gamma) for _ in range(spec.num_envs)]
         self._n_step = n_step
         self._batches: dict[int, tuple[dict[str, Array], Batch]] = {}
@@ -137,16 +140,30 @@ class ReplayBuffer:
         columns["reward"][at] = reward
         columns["discount"][at] = discount
         columns["next_obs"][at] = next_obs
+        if self._priorities is not None:
+            self._priorities.add(at)
         self._position = (at + 1) % self._capacity
         self._size = min(self._size + 1, self._capacity)
 
-    def sample(self, batch_size: int) -> Batch:
-        """Draw `batch_size` rows. The batch's memory is used again by the next call."""
-        indices = self._rng.integers(0, self._size, batch_size)
+    def sample(self, batch_size: int, *, beta: float = 1.0) -> Batch:
+        """Draw `batch_size` rows. The batch's memory is used again by the next call.
+
+        Where rows have priorities, `beta` is how far weights make up for them, as in `priorities.py`.
+        """
+        weight = None
+        if self._priorities is None:
+            indices = self._rng.integers(0, self._size, batch_size)
+        else:
+            indices, weight = self._priorities.draw(batch_size, self._size, beta, self._rng)
         arrays, batch = self._batches.get(batch_size) or self._make_batch(batch_size)
         for name, column in self._columns.items():
             np.take(column, indices, axis=0, out=arrays[name], mode="clip")
-        return batch._replace(indices=indices)
+        return batch._replace(indices=indices, weight=batch.weight if weight is None else weight.astype(np.float32))
+
+    def update_priorities(self, indices: Array, error: Array) -> None:
+        """Take note of the errors (B,) that rows (B,) have now. Does nothing for a buffer without priorities."""
+        if self._priorities is not None:
+            self._priorities.update(indices, error)
 
     def _make_batch(self, batch_size: int) -> tuple[dict[str, Array], Batch]:
         arrays = {
@@ -158,12 +175,13 @@ class ReplayBuffer:
 
     def state_dict(self) -> State:
         """The filled part of the ring, the open n-step rows and the generator."""
-        return {
+        state: State = {
             "columns": {name: column[: self._size].copy() for name, column in self._columns.items()},
             "position": self._position,
             "windows": [window.state_dict() for window in self._windows],
             "rng": self._rng.bit_generator.state,
         }
+        return state if self._priorities is None else state | {"priorities": self._priorities.state_dict(self._size)}
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
@@ -173,6 +191,8 @@ class ReplayBuffer:
         self._position = state["position"]
         for window, saved in zip(self._windows, state["windows"], strict=True):
             window.load_state_dict(saved)
+        if self._priorities is not None:
+            self._priorities.load_state_dict(state["priorities"])
         self._rng.bit_generator.state = state["rng"]
 
 

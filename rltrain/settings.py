@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
@@ -38,6 +39,23 @@ class Settings(BaseModel):
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What is wrong with these settings in the company of the whole configuration and the environment."""
         return iter(())
+
+
+_S = TypeVar("_S", bound=Settings)
+
+
+def defaults(**values: Any) -> Callable[[type[_S]], type[_S]]:
+    """Class decorator: the same settings, with their types and bounds, beginning at other values."""
+
+    def change(cls: type[_S]) -> type[_S]:
+        fields: Any = {}
+        for name, value in values.items():
+            field = copy(cls.model_fields[name])
+            field.default = value
+            fields[name] = (field.annotation, field)
+        return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, __module__=cls.__module__, **fields)
+
+    return change
 
 
 @cache

@@ -27,6 +27,8 @@ SHORT = {
     "n_steps": 24,
     "n_epochs": 2,
     "episodes_per_update": 2,
+    "n_quantiles": 8,
+    "n_policy_quantiles": 8,
 }
 BINS = {"name": "discretize", "bins": 4, "low": [-2.4, -3, -0.21, -3], "high": [2.4, 3, 0.21, 3]}
 

@@ -16,8 +16,8 @@ def test_target_is_reward_plus_discounted_value_and_only_the_reward_where_the_ta
 def test_double_value_takes_the_action_of_one_network_and_the_value_of_the_other():
     online = torch.tensor([[1.0, 3.0, 2.0]])  # prefers action 1
     target = torch.tensor([[9.0, 4.0, 5.0]])  # would prefer action 0
-    assert losses.double_value(online, target).tolist() == [4.0]
-    assert losses.greedy_value(target).tolist() == [9.0]
+    assert losses.greedy_value(online, target).tolist() == [4.0]
+    assert losses.greedy_value(target, target).tolist() == [9.0]
 
 
 @pytest.mark.parametrize(

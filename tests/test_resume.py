@@ -269,7 +269,15 @@ env: {id: Pendulum-v1, num_envs: 4, wrappers: [{name: normalize_observation}, {n
 agent: {name: a2c, hidden_sizes: [16, 16], n_steps: 7, gae_lambda: 0.9, state_dependent_std: true, ent_coef: 0.01}
 """
     + SHORT,
+    "rainbow": """
+env: {id: CartPole-v1, num_envs: 2}
+agent: {name: rainbow, hidden_sizes: [16, 16], batch_size: 16, buffer_size: 1_500, learning_starts: 200, v_min: 0,
+        v_max: 100, n_atoms: 21, learning_rate: 1e-3, target_update_interval: 100, train_freq: 8, munchausen: {},
+        prioritized: {alpha: 0.5, beta: {schedule: linear, start: 0.4, end: 1.0, steps: 20_000}}}
+"""
+    + SHORT,
 }
+SLOW = ("a2c", "rainbow")  # their twenty kills are a slow test
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +286,7 @@ def uninterrupted(tmp_path_factory):
     return functools.cache(lambda name: finished(tmp_path_factory.mktemp("uninterrupted"), RUNS[name]))
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name != "a2c"])  # its twenty kills are a slow test
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in SLOW])
 def test_other_runs_killed_at_random_moments_end_as_if_never_interrupted(name, tmp_path, uninterrupted):
     path, reference = uninterrupted(name)
     random.seed(4)

@@ -1,4 +1,4 @@
-"""Deep Q-network, with double, dueling and n-step learning and noisy weights as settings.
+"""Deep Q-network; double, dueling, n-step, prioritised and Munchausen learning and noisy weights are settings.
 
 Q-learning with a neural network, made stable by experience replay and a target network that is
 copied now and then.
@@ -6,18 +6,28 @@ copied now and then.
     y = r + gamma max_a' Q_target(s', a')            (0 beyond a terminal state, not beyond a time limit)
     minimise  l(Q(s, a) - y)  over a batch from replay
 
+    munchausen: y = r + alpha max(t log pi(a|s), l_0) + gamma sum_a' pi(a'|s') (Q_target(s', a') - t log pi(a'|s')),
+                pi = softmax(Q_target / t)
+
 Sources: Mnih et al. 2015, https://doi.org/10.1038/nature14236; double: van Hasselt et al. 2016,
 https://arxiv.org/abs/1509.06461; dueling: Wang et al. 2016, https://arxiv.org/abs/1511.06581;
 n-step: Sutton 1988, as used in https://arxiv.org/abs/1710.02298; noisy: Fortunato et al. 2018,
-https://arxiv.org/abs/1706.10295.
+https://arxiv.org/abs/1706.10295; prioritised: Schaul et al. 2016, https://arxiv.org/abs/1511.05952; Munchausen:
+Vieillard et al. 2020, https://arxiv.org/abs/2007.14430.
+
+Where returns have distributions (c51, qr_dqn, iqn) a subclass says what the rows of its network mean, what a target is,
+and which loss is between them. Everything else is here, so that every setting goes with each of them.
 
 Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden
 layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; mse is (Q - y)^2 / 2; with noisy
 weights all environments act under the same noise, which is new at every step, and actions are uniform during the
-first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always takes the same one).
+first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always takes the same one);
+with Munchausen learning, `double` takes the policy of s' from the network, and of n steps only the first has its term.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -25,18 +35,21 @@ import numpy as np
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, State, Transition
 from rltrain.hashing import PseudoCounts
 from rltrain.nn import losses
-from rltrain.nn.arrays import Tensor, resolve_device, to_device
+from rltrain.nn.arrays import Tensor, resolve_device, to_device, to_numpy
 from rltrain.nn.networks import Network
 from rltrain.nn.optimizers import Adam, descend
 from rltrain.nn.q_functions import QFunction
 from rltrain.off_policy import OffPolicyAgent
-from rltrain.q_settings import DQNSettings
+from rltrain.q_settings import DQNSettings, MunchausenSettings
+from rltrain.replay import ReplayBuffer
 
 
 class DQN(OffPolicyAgent):
     """Off-policy value learning for discrete actions from replayed experience."""
 
     Config = DQNSettings
+    q_function: ClassVar[type[QFunction]] = QFunction
+    """What the network is."""
 
     def __init__(
         self,
@@ -59,16 +72,17 @@ class DQN(OffPolicyAgent):
         self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
         self.visits = None if config.visits is None else PseudoCounts(config.visits, spec, hash_rng)
         self._synced_at = 0  # environment step of the last target update
-        if config.noisy:
-            self.block = 1  # every gradient step has noise of its own
+        if config.noisy or config.prioritized is not None:
+            self.block = 1  # every gradient step has noise of its own, and draws by the errors that the last one saw
 
     def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
         config = self._config
-        return QFunction(
+        return self.q_function(
             (self._encode.size, *config.hidden_sizes),
             config.activation,
             self._gradient,
             actions=actions,
+            atoms=self.atoms,
             dueling=config.dueling,
             heads=config.heads,
             prior_scale=config.prior_scale,
@@ -76,6 +90,48 @@ class DQN(OffPolicyAgent):
             rng=rng,
             device=device,
         )
+
+    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
+        return super()._make_replay(spec, rng, prioritized=self._config.prioritized, **options)
+
+    @property
+    def atoms(self) -> int | None:
+        """Numbers Z that describe the return of an action; None where it is one number, its mean."""
+        return None
+
+    def _distribution(self, rows: Tensor) -> Tensor:
+        """What rows (R, A) or (R, A, Z) of the network say of the returns; here they are the means themselves."""
+        return rows
+
+    def _mean(self, distribution: Tensor) -> Tensor:
+        """The means of returns (..., Z)."""
+        return distribution
+
+    def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
+        """The return (R,) or (R, Z) of which (R,) is paid and (R,) or (R, Z) follows, discounted."""
+        return losses.td_target(reward, discount, following)
+
+    def _loss(self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor) -> Tensor:
+        """The loss of rows at the actions (R,), a scalar."""
+        return losses.q_learning_loss(rows, action, target, weight, self._config.loss)
+
+    def _gradient(
+        self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradient of the loss at the rows, and the errors (R,) that priorities are made of."""
+        return losses.q_learning_gradient(rows, action, target, weight, self._config.loss)
+
+    def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
+        """What the network sees of observations (B, I) in a gradient step, and what the loss has to know beside it."""
+        return (obs,)
+
+    def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
+        """Returns (R, A) or (R, A, Z) of all actions, in memory that may be used again by the next call."""
+        return self._distribution(q.values(obs))
+
+    def _infer(self, obs: Array) -> Array:
+        """Q of every head, (N, K, A), for acting."""
+        return np.asarray(self._mean(self._distribution(self.q.infer(self._encode(obs)))))
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -85,7 +141,7 @@ class DQN(OffPolicyAgent):
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N,) for observations (N, *obs_shape)."""
         self.q.disturb(self._rng if explore else None)
-        samples = self.q.infer(self._encode(obs))  # (N, K, A)
+        samples = self._infer(obs)  # (N, K, A)
         mean = samples.mean(axis=1)
         if not explore:
             action = mean.argmax(axis=1)
@@ -107,7 +163,7 @@ class DQN(OffPolicyAgent):
     def values(self, obs: Array) -> Array:
         """Q(s, a), (N, A), the mean of the heads, without noise."""
         self.q.disturb(None)
-        return np.asarray(self.q.infer(self._encode(obs)).mean(axis=1))
+        return np.asarray(self._infer(obs).mean(axis=1))
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay, and count it."""
@@ -123,25 +179,39 @@ class DQN(OffPolicyAgent):
     def _gradient_steps(self, count: int) -> Metrics:
         """So many gradient steps, a batch each. The target network stays, so it values all batches at once."""
         self._update_target()
-        learning_rate = self._config.learning_rate(self._steps)
-        size, heads, device = self._config.batch_size, self._config.heads, self.q.network.device
-        batch = self.replay.sample(count * size)
+        config, device, steps = self._config, self.q.network.device, self._steps
+        learning_rate, size, heads = config.learning_rate(steps), config.batch_size, config.heads
+        beta = 1.0 if config.prioritized is None else config.prioritized.beta(steps)
+        batch = self.replay.sample(count * size, beta=beta)
         obs, next_obs = (to_device(self._encode(part), device) for part in (batch.obs, batch.next_obs))
         columns = (batch.action - self._first_action, batch.reward, batch.discount, batch.weight)
         rows = [to_device(column if heads == 1 else column.repeat(heads), device) for column in columns]
         self.target.disturb(self._rng)
-        rows.append(self.target.values(next_obs))
+        if config.munchausen is not None:
+            rows[1] = rows[1] + self._munchausen_term(obs, rows[0], config.munchausen)
+        rows.append(self._returns(self.target, next_obs))
         for at in range(count):
             here, each = slice(at * size, (at + 1) * size), slice(at * size * heads, (at + 1) * size * heads)
             parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in rows))
-        q, action, y, weight, td_error = parts
+        q, error, action, target, *others = parts
+        if config.prioritized is not None:
+            self.replay.update_priorities(batch.indices, to_numpy(abs(error)).reshape(size, heads).mean(axis=1))
         return {
-            "train/loss": lambda: losses.q_learning_loss(q, action, y, weight, self._config.loss),
-            "train/q_value": q,
-            "train/td_error": lambda: abs(td_error),
+            "train/loss": lambda: self._loss(q, action, target, *others),
+            "train/q_value": lambda: self._mean(self._distribution(q)),
+            "train/td_error": lambda: self._td_error(q, action, target),
             "train/learning_rate": learning_rate,
             **self._exploration_metrics(),
         }
+
+    def _munchausen_term(self, obs: Tensor, action: Tensor, settings: MunchausenSettings) -> Tensor:
+        """What is added to the rewards (R,)."""
+        q = self._mean(self._returns(self.target, obs))
+        return settings.alpha * losses.munchausen_term(q, action, settings.temperature, settings.floor)
+
+    def _td_error(self, q: Tensor, action: Tensor, target: Tensor) -> Tensor:
+        """|mean of the target - Q(s, a)| (R,)."""
+        return abs(self._mean(target) - self._mean(self._distribution(q[losses.rows(q), action])))
 
     def _update_target(self) -> None:
         interval = self._config.target_update_interval
@@ -154,27 +224,28 @@ class DQN(OffPolicyAgent):
         learning_rate: float,
         obs: Tensor,  # (B, I)
         next_obs: Tensor,  # (B, I)
-        action: Tensor,  # (B * K,), as everything that follows
+        action: Tensor,  # (R,) with R = B * K, as everything that follows
         reward: Tensor,
         discount: Tensor,
         weight: Tensor,
-        next_q: Tensor,  # (B * K, A)
+        following: Tensor,  # (R, A) or (R, A, Z)
     ) -> tuple[Tensor, ...]:
+        judged, soft = following, self._config.munchausen
         if self._config.double:
             self.q.disturb(self._rng)
-            next_value = losses.double_value(self.q.values(next_obs), next_q)
+            judged = self._returns(self.q, next_obs)
+        if soft is None:
+            following = losses.greedy_value(self._mean(judged), following)
         else:
-            next_value = losses.greedy_value(next_q)
-        target = losses.td_target(reward, discount, next_value)
+            following, entropy = losses.soft_value(self._mean(judged), following, soft.temperature)
+            reward = reward + discount * entropy
+        target = self._target(reward, discount, following)
         self.q.disturb(self._rng)
-        q, td_error = self.q.learn(obs, action, target, weight)
+        seen, *drawn = self._seen(obs)
+        q, error = self.q.learn(seen, action, target, weight, *drawn)
         gradient, steps = self.q.network.gradient, self._steps
         descend(self.optimizer, gradient, learning_rate, self._config.max_grad_norm, steps)
-        return q, action, target, weight, td_error
-
-    def _gradient(self, q: Tensor, action: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the loss at Q (B * K, A), and the TD errors (B * K,)."""
-        return losses.q_learning_gradient(q, action, target, weight, self._config.loss)
+        return q, error, action, target, weight, *drawn
 
     def state_dict(self) -> State:
         """As every agent's with replay, and networks, optimiser, exploration and visits."""

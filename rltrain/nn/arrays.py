@@ -60,6 +60,17 @@ def to_device(x: Tensor, device: str | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
 
+class Fixed:
+    """Numbers that never change, as an array of NumPy's and where a network is."""
+
+    def __init__(self, numbers: Array, device: str | None) -> None:
+        self._array, self._there = numbers, to_device(numbers, device)
+
+    def like(self, x: Tensor) -> Tensor:
+        """As `x` is: NumPy's, or on the device."""
+        return self._array if isinstance(x, np.ndarray) else self._there
+
+
 def to_numpy(x: Tensor) -> Array:
     """`x` as an array in memory of its own."""
     return x.copy() if isinstance(x, np.ndarray) else np.array(x.detach().cpu().numpy())
@@ -77,3 +88,17 @@ def copy_into(target: Tensor, source: Array) -> None:
         target[:] = source
     else:
         target.copy_(target.new_tensor(source))
+
+
+def add_at(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Zeros (size,) with `values` (V,) added at `index` (V,), as often as an index comes."""
+    if isinstance(values, np.ndarray):
+        return np.bincount(index, values, size).astype(values.dtype)
+    return values.new_zeros(size).index_add_(0, index, values)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Log of the softmax over the last axis; no number is too great for it."""
+    xp = namespace(x)
+    x = x - xp.amax(x, -1)[..., None]
+    return x - xp.log(xp.exp(x).sum(-1))[..., None]

@@ -1,6 +1,7 @@
 """Losses of value-based agents: pure functions of arrays, NumPy's or torch's, in the papers' order.
 
-Legend: B batch, A actions. Beside the loss stands its gradient with respect to the action values in
+Legend: B batch, A actions, Z numbers that describe the return of an action where it has a distribution
+(`distributional.py`). Beside the loss stands its gradient with respect to the action values in
 closed form; a test holds it to autograd.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rltrain.nn.arrays import Tensor, namespace
+from rltrain.nn.arrays import Tensor, log_softmax, namespace
 
 LossKind = Literal["huber", "mse"]
 
@@ -21,17 +22,33 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
     return reward + discount * next_value
 
 
-def greedy_value(next_q: Tensor) -> Tensor:
-    """V(s') = max_a Q_target(s', a): (B, A) -> (B,). Source: Mnih et al. 2015, algorithm 1."""
-    return namespace(next_q).amax(next_q, 1)
+def greedy_value(q: Tensor, next_values: Tensor) -> Tensor:
+    """V(s') = next_values(s', argmax_a q(s', a)): (B, A), and (B, A) or (B, A, Z) -> (B,) or (B, Z).
 
-
-def double_value(next_q_online: Tensor, next_q_target: Tensor) -> Tensor:
-    """V(s') = Q_target(s', argmax_a Q_online(s', a)): two (B, A) -> (B,).
-
-    Source: van Hasselt et al. 2016, equation 4. https://arxiv.org/abs/1509.06461
+    Both are the target network's (Mnih et al. 2015, algorithm 1), or `q` is the network's: double Q-learning
+    (van Hasselt et al. 2016, equation 4, https://arxiv.org/abs/1509.06461).
     """
-    return next_q_target[rows(next_q_target), next_q_online.argmax(1)]
+    return next_values[rows(next_values), q.argmax(1)]
+
+
+def munchausen_term(q: Tensor, action: Tensor, temperature: float, floor: float) -> Tensor:
+    """max(t log pi(a|s), floor) (B,) with pi = softmax(q / t), t the temperature: `q` (B, A), `action` (B,).
+
+    Source: Vieillard, Pietquin and Geist 2020, equation 2 and section 3.1, https://arxiv.org/abs/2007.14430
+    """
+    return (temperature * log_softmax(q / temperature)[rows(q), action]).clip(floor, None)
+
+
+def soft_value(q: Tensor, next_values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """sum_a pi(a) next_values(s', a), (B,) or (B, Z), and t times the entropy of pi = softmax(q / t), (B,).
+
+    Both together are sum_a pi(a) (Q(s', a) - t log pi(a)), what comes after in Munchausen's target.
+    Source: Vieillard, Pietquin and Geist 2020, equation 2, https://arxiv.org/abs/2007.14430
+    """
+    log_policy = log_softmax(q / temperature)
+    policy = namespace(q).exp(log_policy)
+    share = policy if next_values.ndim == 2 else policy[:, :, None]
+    return (share * next_values).sum(1), -temperature * (policy * log_policy).sum(1)
 
 
 def critic_loss(q: Tensor, target: Tensor, weight: Tensor) -> Tensor:

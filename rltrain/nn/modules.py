@@ -46,6 +46,34 @@ class Branches(torch.nn.Module):
         return torch.cat(parts, 1)
 
 
+class Implicit(torch.nn.Module):
+    """f(psi(x) * phi(tau)): what a return is at fractions tau, from an observation x.
+
+    phi(tau)_h = relu(sum_i w_ih cos(pi i tau) + b_h). Inputs are (B, I + T), an observation and T fractions; outputs
+    (B, O * T), each output at all fractions.
+    Source: Dabney et al. 2018, equation 4 and section 3, https://arxiv.org/abs/1806.06923
+    """
+
+    frequencies: torch.Tensor
+
+    def __init__(self, plans: Sequence[Blueprint]) -> None:
+        """`plans` are psi, whose last layer is followed by its activation; the one layer of phi; and f."""
+        super().__init__()
+        psi, phi, f = plans
+        self.inputs, (cosines, _) = psi.sizes[0], phi.sizes
+        self.psi = torch.nn.Sequential(*_perceptron(psi), ACTIVATIONS[psi.activation]())
+        self.phi = torch.nn.Sequential(*_perceptron(phi), torch.nn.ReLU())
+        self.f = _perceptron(f)
+        self.register_buffer("frequencies", torch.pi * torch.arange(cosines), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, O * T) of inputs (B, I + T)."""
+        obs, fractions = x[:, : self.inputs], x[:, self.inputs :]
+        embedded = self.phi(torch.cos(fractions[:, :, None] * self.frequencies))  # (B, T, H)
+        outputs: torch.Tensor = self.f(self.psi(obs)[:, None, :] * embedded)  # (B, T, O)
+        return outputs.transpose(1, 2).flatten(1)
+
+
 def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
     for weight, bias in zip(plan.weights, plan.biases, strict=True):
@@ -123,3 +151,8 @@ class ModuleNetwork:
 def module_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
     """The perceptrons of these plans through torch, with the same initial parameters as the fused ones."""
     return ModuleNetwork(Branches(plans), device)
+
+
+def implicit_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
+    """Quantiles at any fraction, from the plans of psi, phi and f."""
+    return ModuleNetwork(Implicit(plans), device)

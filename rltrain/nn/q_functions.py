@@ -1,7 +1,8 @@
 """Action values from a network: of one head or of an ensemble, with or without a dueling layer and random priors.
 
-Legend: B batch, N environments, K heads, A actions, O outputs of one head. Values of a batch are rows (B * K, A), the
-heads of an observation one after the other, so that a loss knows nothing of heads.
+Legend: B batch, N environments, K heads, A actions, Z numbers that describe the return of an action. What a batch gives
+are rows (B * K, A), or (B * K, A, Z) where returns have a distribution, the heads of an observation one after the
+other, so that a loss knows nothing of heads.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from rltrain.core import Array, Metrics, State
-from rltrain.nn.arrays import Tensor, copy_into, move_towards
-from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.arrays import Fixed, Tensor, copy_into, move_towards
+from rltrain.nn.networks import Activation, Blueprint, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
-"""(q (B * K, A), *arguments) -> gradient of the loss at q (B * K, A), and whatever else is wanted."""
+"""(rows, *arguments) -> gradient of the loss at the rows, and whatever else is wanted."""
 
 
 class QFunction:
@@ -25,6 +26,7 @@ class QFunction:
 
     Where nothing was learnt the heads differ by their priors, so an agent that follows one head for an episode goes
     where it may be right. With `dueling` the outputs of a head are [V, A_1 ... A_n] and Q = V + A - mean A.
+    With `atoms` Q is Z numbers for every action, and so are V and A.
     Sources: Osband et al. 2016, https://arxiv.org/abs/1602.04621; priors: Osband, Aslanides and Cassirer 2018,
     https://arxiv.org/abs/1806.03335; noisy weights: `noisy.py`; dueling: Wang et al. 2016, https://arxiv.org/abs/1511.06581.
     """
@@ -36,6 +38,7 @@ class QFunction:
         gradient: RowGradient,
         *,
         actions: int,
+        atoms: int | None,
         dueling: bool,
         heads: int,
         prior_scale: float,
@@ -44,14 +47,21 @@ class QFunction:
         device: str,
     ) -> None:
         self.heads, self._gradient, self._scale = heads, gradient, prior_scale
-        self._dueling = dueling_layer(actions) if dueling else None
-        shape = (*sizes, actions + dueling)
-        plans = [blueprint(shape, activation, rng) for _ in range(heads)]
-        self.network: Network = build(plans, device)
+        self._distributional, self._width = atoms is not None, actions + dueling
+        shape = (*sizes, self._width * (atoms or 1))
+        plans = self._plans(shape, activation, rng)
+        self.network: Network = self._build(plans, device)
         self._noisy: NoisyNetwork | None = None
         if noisy_std is not None:
             self.network = self._noisy = NoisyNetwork(self.network, plans, noisy_std)
-        self.prior = build([blueprint(shape, activation, rng) for _ in range(heads)], device) if prior_scale else None
+        self.prior = self._build(self._plans(shape, activation, rng), device) if prior_scale else None
+        self._dueling = Fixed(dueling_layer(actions), self.network.device) if dueling else None
+
+    def _plans(self, shape: Sequence[int], activation: Activation, rng: np.random.Generator) -> list[Blueprint]:
+        return [blueprint(shape, activation, rng) for _ in range(self.heads)]
+
+    def _build(self, plans: Sequence[Blueprint], device: str) -> Network:
+        return build(plans, device)
 
     def follow(self, other: QFunction, tau: float) -> None:
         """Move by a share `tau` to another's network: p = (1 - tau) p + tau other."""
@@ -73,37 +83,35 @@ class QFunction:
         return {} if noisy is None else {"exploration/sigma": lambda: abs(noisy.sigma)}
 
     def values(self, obs: Tensor) -> Tensor:
-        """Rows (B * K, A) for observations (B, I), in memory that may be used again by the next call."""
+        """Rows for observations (B, I), in memory that may be used again by the next call."""
         return self._rows(self.network.evaluate(obs), self._prior_of(obs))
 
     def infer(self, obs: Array) -> Array:
-        """(N, K, A) as NumPy, for acting."""
+        """(N, K, A) or (N, K, A, Z) as NumPy, for acting."""
         prior = None if self.prior is None else self._scale * self.prior.infer(obs)
         rows: Array = self._rows(self.network.infer(obs), prior)
-        return rows.reshape(len(obs), self.heads, -1)
+        return rows.reshape(len(obs), self.heads, *rows.shape[1:])
 
     def learn(self, obs: Tensor, *arguments: Tensor) -> Any:
-        """Fill the network's gradient from the loss's at the rows; returns what stood beside it."""
+        """Fill the network's gradient from the loss's at the rows; returns the rows and what stood beside it."""
         return self.network.learn(self._at_outputs, obs, self._prior_of(obs), *arguments)
 
     def _prior_of(self, obs: Tensor) -> Tensor | None:
         return None if self.prior is None else self._scale * self.prior.evaluate(obs)
 
     def _at_outputs(self, outputs: Tensor, prior: Tensor | None, *arguments: Tensor) -> tuple[Tensor, Any]:
-        """Gradient at the network's outputs (B, K * O)."""
-        q = self._rows(outputs, prior)
-        grad, parts = self._gradient(q, *arguments)
+        """Gradient at the network's outputs (B, K * (A or A + 1) * Z)."""
+        rows = self._rows(outputs, prior)
+        grad, parts = self._gradient(rows, *arguments)
         if self._dueling is not None:
-            grad = grad @ self._like(grad).T
-        return grad.reshape(outputs.shape), (q, parts)
+            grad = _through(self._dueling.like(grad).T, grad)
+        return grad.reshape(outputs.shape), (rows, parts)
 
     def _rows(self, outputs: Tensor, prior: Tensor | None) -> Tensor:
         total = outputs if prior is None else outputs + prior
-        rows = total.reshape(len(outputs) * self.heads, -1)
-        return rows if self._dueling is None else rows @ self._like(rows)
-
-    def _like(self, x: Tensor) -> Tensor:
-        return self._dueling if isinstance(x, np.ndarray) else x.new_tensor(self._dueling)
+        count = len(outputs) * self.heads
+        rows = total.reshape(count, self._width, -1) if self._distributional else total.reshape(count, -1)
+        return rows if self._dueling is None else _through(self._dueling.like(rows), rows)
 
     def state_dict(self) -> State:
         """The network, and the prior where there is one."""
@@ -120,3 +128,8 @@ class QFunction:
 def dueling_layer(actions: int) -> Array:
     """Matrix (1 + A, A) of the linear map [V, A_1 ... A_n] -> Q = V + A - mean A."""
     return np.vstack((np.ones((1, actions)), np.eye(actions) - 1 / actions)).astype(np.float32)
+
+
+def _through(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Rows (R, J) or (R, J, Z) through a linear layer (J, O), the same for each of Z."""
+    return rows @ matrix if rows.ndim == 2 else matrix.T @ rows

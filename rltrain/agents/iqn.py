@@ -1,0 +1,99 @@
+"""IQN: a deep Q-network that learns the quantile function of the return, at any fraction that it is asked for.
+
+    theta(s, a; tau) = f_a(psi(s) * phi(tau)),   phi(tau) = relu(W cos(pi i tau) + b), i = 0 ... 63
+    y_j = r + gamma theta_target(s', argmax_a' Q(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every gradient step
+    minimise  sum_i mean_j |tau_i - [y_j < theta_i]| h(y_j - theta_i)  over a batch from replay, h the Huber function
+
+Whatever can be set for dqn goes with it but an ensemble of heads: a network of this form runs through torch, and there
+is one. Priorities are made of the TD error of the means.
+Source: Dabney, Ostrovski, Silver and Munos 2018, https://arxiv.org/abs/1806.06923
+
+Differences from the paper: of n fractions one is drawn from each n-th of 0 to 1, which leaves every expectation as it
+is and makes the mean over few of them exact enough to choose a' by; an agent acts by the means over the middles of
+such parts. The last hidden layer belongs to f and the others to psi; a single one to psi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings, midpoints
+from rltrain.core import Array
+from rltrain.nn.arrays import Tensor, namespace, to_device
+from rltrain.nn.networks import Activation, Blueprint, Network, blueprint
+from rltrain.nn.q_functions import QFunction
+
+COSINES = 64
+"""Features of a fraction: the paper's n."""
+
+
+class IQNSettings(QRDQNSettings):
+    """Settings of IQN."""
+
+    n_quantiles: int = Field(default=8, ge=1, le=1_000)
+    """Fractions drawn for the values that learn: the paper's N."""
+    n_target_quantiles: int = Field(default=8, ge=1, le=1_000)
+    """Fractions drawn for the target: the paper's N'."""
+    n_policy_quantiles: int = Field(default=32, ge=1, le=1_000)
+    """Fractions over whose mean an agent acts: the paper's K."""
+
+    remedies: ClassVar[dict[str, dict[str, Any]]] = {"visits": {"visits": "{hash: simhash}"}}
+
+    @model_validator(mode="after")
+    def _one_network(self) -> IQNSettings:
+        if self.heads > 1:
+            raise ValueError("heads: the network of iqn has one head; c51 and qr_dqn have as many as you like")
+        if not self.hidden_sizes:
+            raise ValueError("hidden_sizes: iqn needs a hidden layer, in which states and fractions meet")
+        return self
+
+
+class ImplicitQFunction(QFunction):
+    """Values at fractions: an observation (B, I) and T fractions beside it give rows (B, A, T)."""
+
+    def _plans(self, shape: Sequence[int], activation: Activation, rng: np.random.Generator) -> list[Blueprint]:
+        """psi, the layer of phi, and f."""
+        own = max(len(shape) - 3, 1)  # layers of psi
+        parts = shape[: own + 1], (COSINES, shape[own]), shape[own:]
+        return [blueprint(part, activation, rng) for part in parts]
+
+    def _build(self, plans: Sequence[Blueprint], device: str) -> Network:
+        from rltrain.nn.modules import implicit_network  # loads torch
+
+        return implicit_network(plans, device)
+
+
+class IQN(QRDQN):
+    """Off-policy learning of the quantile function of the return for discrete actions."""
+
+    Config = IQNSettings
+    q_function = ImplicitQFunction
+
+    @property
+    def atoms(self) -> int:
+        """A network has one output for every action, at one fraction at a time."""
+        return 1
+
+    def _draw(self, obs: Tensor, count: int) -> Tensor:
+        """So many fractions (B, T) for every observation."""
+        drawn = (np.arange(count) + self._rng.random((len(obs), count))) / count
+        return to_device(drawn.astype(np.float32), self.q.network.device)
+
+    def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
+        fractions = self._draw(obs, self._config.n_quantiles)
+        return _beside(obs, fractions), fractions
+
+    def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
+        return q.values(_beside(obs, self._draw(obs, self._config.n_target_quantiles)))
+
+    def _infer(self, obs: Array) -> Array:
+        seen, fractions = self._encode(obs), midpoints(self._config.n_policy_quantiles)
+        return np.asarray(self.q.infer(_beside(seen, np.tile(fractions, (len(seen), 1)))).mean(-1))
+
+
+def _beside(obs: Tensor, fractions: Tensor) -> Tensor:
+    return namespace(obs).concatenate((obs, fractions), 1)

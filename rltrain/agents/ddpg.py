@@ -107,7 +107,8 @@ class DDPG(ContinuousAgent):
     def _policy_gradient(self, outputs: Tensor, obs: Tensor) -> tuple[Tensor, None]:
         """Gradient of -mean Q_1(s, tanh(o)) at the actor's outputs o (B, D): dQ/da (1 - tanh^2 o)."""
         action = namespace(outputs).tanh(outputs)
-        at_inputs = self.critic.network.input_gradient(losses.first_value_gradient, side_by_side(obs, action))
+        x = side_by_side(obs, action)
+        at_inputs = self.critic.network.input_gradient(losses.value_gradient, x, columns=FIRST)
         return at_inputs[:, obs.shape[1] :] * (1 - action * action), None
 
     def state_dict(self) -> State:
@@ -118,3 +119,7 @@ class DDPG(ContinuousAgent):
         """Restore the state."""
         super().load_state_dict(state)
         self._exploration.load_state_dict(state["exploration"])
+
+
+FIRST = slice(0, 1)
+"""Of the critics, the one that the actor follows."""

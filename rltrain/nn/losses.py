@@ -45,11 +45,9 @@ def critic_gradient(q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
     return error * weight[:, None] * (-1 / len(q)), error
 
 
-def first_value_gradient(q: Tensor) -> tuple[Tensor, None]:
-    """Gradient of -mean Q_1 with respect to q (B, K): -1 / B for the first critic, 0 for the others."""
-    grad = namespace(q).zeros_like(q)
-    grad[:, 0] = -1 / len(q)
-    return grad, None
+def value_gradient(q: Tensor) -> tuple[Tensor, None]:
+    """Gradient of -mean Q with respect to q (B, 1): -1 / B."""
+    return namespace(q).full_like(q, -1 / len(q)), None
 
 
 def least_value_gradient(q: Tensor) -> tuple[Tensor, None]:

@@ -132,9 +132,11 @@ class ModuleNetwork:
             function = self._functions[gradient_at] = self._learn(gradient_at)
         return function(x, *arguments)
 
-    def input_gradient(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        """The gradient at the inputs (B, I)."""
-        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,)), x)
+    def input_gradient(
+        self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any, columns: slice = slice(None)
+    ) -> torch.Tensor:
+        """The gradient at the inputs (B, I) of a loss of these outputs."""
+        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,))[:, columns], x)
         gradient: torch.Tensor = pull(gradient_at(outputs.detach(), *arguments)[0])[0]
         return gradient
 

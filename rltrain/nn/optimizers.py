@@ -104,14 +104,12 @@ class Adam(_Flat):
         self._eps, self._betas = eps, betas
 
     def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: Any) -> None:
-        (m, v), (b1, b2) = moments, self._betas
+        (m, v), (b1, b2), multiply = moments, self._betas, namespace(g).multiply
         m *= b1
-        t[:] = g
-        t *= 1 - b1
+        multiply(g, 1 - b1, out=t)
         m += t
         v *= b2
-        t[:] = g
-        t *= g
+        multiply(g, g, out=t)
         t *= 1 - b2
         v += t
         t[:] = v

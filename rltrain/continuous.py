@@ -136,8 +136,6 @@ class ContinuousAgent(OffPolicyAgent):
     """
 
     Config: type[ContinuousSettings]
-    critics: ClassVar[int] = 1
-    """How many there are, K."""
     actor: Learner
 
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator, device: str) -> None:
@@ -145,7 +143,8 @@ class ContinuousAgent(OffPolicyAgent):
         self._device = resolve_device(device, config.hidden_sizes)
         assert isinstance(spec.action_space, gym.spaces.Box)
         self.box = UnitBox(spec.action_space)
-        plans = [self._plan(self._encode.size + self.box.size, 1) for _ in range(self.critics)]
+        inputs = self._encode.size + self.box.size
+        plans = [self._plan(inputs, self.critic_outputs) for _ in range(self.critics)]
         self.critic = FollowedLearner(self._build(plans), self._build(plans), config.adam_eps)
         self._updates = 0  # gradient steps of the critic
         self._run: Callable[..., tuple[Norms, Any]] | None = None  # a gradient step, as this device runs it
@@ -156,6 +155,16 @@ class ContinuousAgent(OffPolicyAgent):
 
     def _build(self, plans: Sequence[Blueprint]) -> Network:
         return build(plans, self._device)
+
+    @property
+    def critics(self) -> int:
+        """How many there are, K."""
+        return 1
+
+    @property
+    def critic_outputs(self) -> int:
+        """Numbers by which each critic says what an action is worth."""
+        return 1
 
     @property
     def policy_delay(self) -> int:

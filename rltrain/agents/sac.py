@@ -74,7 +74,6 @@ class SAC(ContinuousAgent):
     """Off-policy learning of a random policy for continuous actions, under a given entropy."""
 
     Config: type[SACSettings] = SACSettings
-    critics: ClassVar[int] = 2
 
     def __init__(self, config: SACSettings, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str):
         super().__init__(config, spec, rng=rng, device=device)
@@ -91,6 +90,11 @@ class SAC(ContinuousAgent):
         self.log_alpha = to_device(log_alpha, self.actor.network.device)
         self._temperature = None if fixed else Adam(self.log_alpha, eps=config.adam_eps)
         self.target_entropy = -float(self.box.size) if config.target_entropy is None else config.target_entropy
+
+    @property
+    def critics(self) -> int:
+        """Twins."""
+        return 2
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N, *action_shape) for observations (N, *obs_shape): drawn, or the tanh of the means."""
@@ -112,7 +116,7 @@ class SAC(ContinuousAgent):
         """min_k Q_k(s, tanh(mean)), (N,)."""
         seen = self._encode(obs)
         action = np.tanh(self.policy.mode(self.actor.network.infer(seen)))
-        return np.asarray(self.critic.network.infer(side_by_side(seen, action)).min(1))
+        return np.asarray(self._value(self.critic.network.infer(side_by_side(seen, action))))
 
     def _noise(self, rows: int) -> Array:
         """Of the policy at s and at s' (rows, 2 D)."""
@@ -124,9 +128,9 @@ class SAC(ContinuousAgent):
         config, critic, actor = self._config, self.critic, self.actor
         noise, next_noise = batch.noise[:, : self.box.size], batch.noise[:, self.box.size :]
         alpha = namespace(batch.obs).exp(self.log_alpha)
-        target = losses.td_target(batch.reward, batch.discount, self._next_value(batch.next_obs, next_noise, alpha))
+        target = self._target(batch, next_noise, alpha)
         seen = side_by_side(batch.obs, batch.action)
-        error = critic.network.learn(losses.critic_gradient, seen, target, batch.weight)
+        error = critic.network.learn(self._critic_gradient, seen, target, batch.weight)
         critic_norm = critic.descend(critic_rate, config.max_grad_norm)
         log_prob = actor.network.learn(self._policy_gradient, batch.obs, batch.obs, noise, alpha)
         actor_norm = actor.descend(actor_rate, config.max_grad_norm)
@@ -136,11 +140,27 @@ class SAC(ContinuousAgent):
         critic.follow(config.tau)
         return (critic_norm, actor_norm), (target, error, log_prob, alpha)
 
-    def _next_value(self, next_obs: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
-        """min_k Q_k(s', a') - alpha log pi(a'|s') (B,), by the target critics and the policy."""
+    def _target(self, batch: Minibatch, noise: Tensor, alpha: Tensor) -> Tensor:
+        """y = r + discount (min_k Q_k(s', a') - alpha log pi(a'|s')) (B,), by the target critics and the policy."""
+        q, log_prob = self._next(batch.next_obs, noise)
+        return losses.td_target(batch.reward, batch.discount, self._value(q) - alpha * log_prob)
+
+    def _next(self, next_obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the target critics say of the next action (B, O), and its log-probability (B,)."""
         drawn = self._draw(next_obs, noise)
-        x = side_by_side(next_obs, drawn.action)
-        return namespace(x).amin(self.critic.target.evaluate(x), 1) - alpha * drawn.log_prob
+        return self.critic.target.evaluate(side_by_side(next_obs, drawn.action)), drawn.log_prob
+
+    def _value(self, q: Tensor) -> Tensor:
+        """What an action is worth (B,) by the outputs of the critics (B, K)."""
+        return namespace(q).amin(q, 1)
+
+    def _value_gradient(self, q: Tensor) -> tuple[Tensor, None]:
+        """Gradient of -mean `_value` at the outputs of the critics (B, K)."""
+        return losses.least_value_gradient(q)
+
+    def _critic_gradient(self, q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the critics' loss at their outputs (B, K), and the errors."""
+        return losses.critic_gradient(q, target, weight)
 
     def _draw(self, obs: Tensor, noise: Tensor) -> Draw:
         """The policy's actions (B, D) under this noise."""
@@ -150,13 +170,13 @@ class SAC(ContinuousAgent):
         """Gradient of mean(alpha log pi - min_k Q_k) at the actor's outputs (B, O), and log pi (B,)."""
         drawn = draw(self.policy, outputs, noise)
         x = side_by_side(obs, drawn.action)
-        at_inputs = self.critic.network.input_gradient(losses.least_value_gradient, x)
+        at_inputs = self.critic.network.input_gradient(self._value_gradient, x)
         return drawn.pull(at_inputs[:, obs.shape[1] :], alpha / len(obs)), drawn.log_prob
 
     def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
         target, error, log_prob, alpha = parts
         return {
-            "train/critic_loss": lambda: losses.critic_loss(target[:, None] - error, target, batch.weight),
+            "train/critic_loss": lambda: 0.5 * (batch.weight[:, None] * error**2).sum(1),
             "train/actor_loss": lambda: self._actor_loss(batch, alpha),
             "train/q_value": lambda: target[:, None] - error,
             "train/td_error": lambda: abs(error),
@@ -168,7 +188,7 @@ class SAC(ContinuousAgent):
         """alpha log pi - min_k Q_k (B,)."""
         drawn = self._draw(batch.obs, batch.noise[:, : self.box.size])
         q = self.critic.network.evaluate(side_by_side(batch.obs, drawn.action))
-        return alpha * drawn.log_prob - namespace(q).amin(q, 1)
+        return alpha * drawn.log_prob - self._value(q)
 
     def _tensors(self) -> list[Tensor]:
         return super()._tensors() + ([] if self._temperature is None else self._temperature.tensors)

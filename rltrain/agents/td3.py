@@ -10,7 +10,7 @@ Source: Fujimoto, van Hoof and Meger 2018, algorithm 1. https://arxiv.org/abs/18
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -35,8 +35,12 @@ class TD3(DDPG):
     """DDPG with twin critics, smoothed targets and an actor that learns less often."""
 
     Config = TD3Settings
-    critics: ClassVar[int] = 2
     _config: Any
+
+    @property
+    def critics(self) -> int:
+        """Twins."""
+        return 2
 
     @property
     def policy_delay(self) -> int:

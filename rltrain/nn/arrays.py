@@ -82,3 +82,17 @@ def copy_into(target: Tensor, source: Array) -> None:
         target[:] = source
     else:
         target.copy_(target.new_tensor(source))
+
+
+def add_at(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Zeros (size,) with `values` (V,) added at `index` (V,), as often as an index comes."""
+    if isinstance(values, np.ndarray):
+        return np.bincount(index, values, size).astype(values.dtype)
+    return values.new_zeros(size).index_add_(0, index, values)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Log of the softmax over the last axis; no number is too great for it."""
+    xp = namespace(x)
+    x = x - xp.amax(x, -1)[..., None]
+    return x - xp.log(xp.exp(x).sum(-1))[..., None]

@@ -19,7 +19,7 @@ import numpy as np
 
 from rltrain.core import Array
 from rltrain.encoding import alternatives
-from rltrain.nn.arrays import Tensor, namespace
+from rltrain.nn.arrays import Tensor, log_softmax, namespace
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-6
@@ -105,7 +105,7 @@ class Categorical:
         """Log-probability and entropy of choices (B, K)."""
         xp = namespace(outputs)
         row = xp.arange(len(outputs), device=outputs.device)
-        logs = [_log_softmax(outputs[:, block]) for block in self._blocks]
+        logs = [log_softmax(outputs[:, block]) for block in self._blocks]
         ps = [xp.exp(log) for log in logs]
         entropies = [-(p * log).sum(1) for p, log in zip(ps, logs, strict=True)]
 
@@ -121,13 +121,6 @@ class Categorical:
 
         log_prob = sum(log[row, choice[:, k]] for k, log in enumerate(logs))
         return Evaluated(log_prob, sum(entropies), pull)
-
-
-def _log_softmax(x: Tensor) -> Tensor:
-    """Log of the softmax over axis 1, (B, A); no output is too great for it."""
-    xp = namespace(x)
-    x = x - xp.amax(x, 1)[:, None]
-    return x - xp.log(xp.exp(x).sum(1))[:, None]
 
 
 class Gaussian:

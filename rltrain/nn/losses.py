@@ -46,8 +46,8 @@ def critic_gradient(q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 
 def value_gradient(q: Tensor) -> tuple[Tensor, None]:
-    """Gradient of -mean Q with respect to q (B, 1): -1 / B."""
-    return namespace(q).full_like(q, -1 / len(q)), None
+    """Gradient of -mean Q with respect to q (B, O), over rows and outputs: -1 / (B O)."""
+    return namespace(q).full_like(q, -1 / (q.shape[0] * q.shape[1])), None
 
 
 def least_value_gradient(q: Tensor) -> tuple[Tensor, None]:

@@ -24,6 +24,7 @@ SHORT = {
     "learning_starts": 10,
     "buffer_size": 500,
     "batch_size": 8,
+    "train_freq": 4,
     "n_steps": 24,
     "n_epochs": 2,
     "episodes_per_update": 2,

@@ -15,16 +15,21 @@ layers begin as torch's do; one learning rate of 1e-3, unless the critic has its
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from rltrain.continuous import ContinuousAgent, ContinuousSettings, side_by_side
+from rltrain.continuous import (
+    ContinuousAgent,
+    ContinuousSettings,
+    FollowedLearner,
+    Minibatch,
+    Norms,
+    side_by_side,
+)
 from rltrain.core import ActionNoise, Array, EnvSpec, Metrics, State
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, namespace
-from rltrain.nn.networks import Network
-from rltrain.nn.optimizers import descend
 
 
 class DDPGSettings(ContinuousSettings):
@@ -37,23 +42,15 @@ class DDPG(ContinuousAgent):
     """Off-policy learning of a deterministic actor for continuous actions."""
 
     Config: type[ContinuousSettings] = DDPGSettings
+    actor: FollowedLearner
 
     def __init__(
         self, config: DDPGSettings, spec: EnvSpec, *, exploration: ActionNoise, rng: np.random.Generator, device: str
     ) -> None:
         super().__init__(config, spec, rng=rng, device=device)
         self._exploration = exploration
-        self.actor = self._learner(self._encode.size, self.box.size)
-
-    @property
-    def policy_delay(self) -> int:
-        """Gradient steps of the critic for one of the actor and of the targets."""
-        return 1
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """The networks that learn."""
-        return self.actor.network, self.critic.network
+        plan = [self._plan(self._encode.size, self.box.size)]
+        self.actor = FollowedLearner(self._build(plan), self._build(plan), config.adam_eps)
 
     def act(self, obs: Array, *, explore: bool = True) -> Array:
         """Actions (N, *action_shape) for observations (N, *obs_shape)."""
@@ -69,36 +66,37 @@ class DDPG(ContinuousAgent):
         return self.critic.network.infer(side_by_side(seen, action))[:, 0]
 
     def _gradient_step(
-        self, obs: Tensor, action: Tensor, reward: Tensor, discount: Tensor, weight: Tensor, next_obs: Tensor
-    ) -> Metrics:
-        config, steps = self._config, self._steps
-        rate = config.learning_rate(steps)
-        critic_rate = rate if config.critic_learning_rate is None else config.critic_learning_rate(steps)
-        target = losses.td_target(reward, discount, self._next_value(next_obs))
-        critic = self.critic.network
-        error = critic.learn(losses.critic_gradient, side_by_side(obs, action), target, weight)
-        descend(self.critic.optimizer, critic.gradient, critic_rate, config.max_grad_norm, steps, CRITIC_RATE)
-        if self._updates % self.policy_delay == 0:
-            self.actor.network.learn(self._policy_gradient, obs, obs)
-            descend(self.actor.optimizer, self.actor.network.gradient, rate, config.max_grad_norm, steps)
-            self.actor.follow(config.tau)
-            self.critic.follow(config.tau)
+        self, batch: Minibatch, critic_rate: Any, actor_rate: Any, due: bool
+    ) -> tuple[Norms, tuple[Any, ...]]:
+        config, critic, actor = self._config, self.critic, self.actor
+        target = losses.td_target(batch.reward, batch.discount, self._next_value(batch.next_obs, batch.noise))
+        seen = side_by_side(batch.obs, batch.action)
+        error = critic.network.learn(losses.critic_gradient, seen, target, batch.weight)
+        norms = critic.descend(critic_rate, config.max_grad_norm), 0.0
+        if due:
+            actor.network.learn(self._policy_gradient, batch.obs, batch.obs)
+            norms = norms[0], actor.descend(actor_rate, config.max_grad_norm)
+            actor.follow(config.tau)
+            critic.follow(config.tau)
+        return norms, (target, error)
+
+    def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
+        target, error = parts
         return {
-            "train/critic_loss": lambda: losses.critic_loss(target[:, None] - error, target, weight),
-            "train/actor_loss": lambda: -self._value(obs),
+            "train/critic_loss": lambda: losses.critic_loss(target[:, None] - error, target, batch.weight),
+            "train/actor_loss": lambda: -self._value(batch.obs),
             "train/q_value": lambda: target[:, None] - error,
             "train/td_error": lambda: abs(error),
-            "train/learning_rate": rate,
-            **self._exploration.metrics(steps),
+            **self._exploration.metrics(self._steps),
         }
 
-    def _next_action(self, next_obs: Tensor) -> Tensor:
+    def _next_action(self, next_obs: Tensor, noise: Tensor) -> Tensor:
         """The target actor's actions (B, D) for the states reached."""
         return namespace(next_obs).tanh(self.actor.target.evaluate(next_obs))
 
-    def _next_value(self, next_obs: Tensor) -> Tensor:
+    def _next_value(self, next_obs: Tensor, noise: Tensor) -> Tensor:
         """min_k Q_k(s', a') (B,) by the target networks."""
-        x = side_by_side(next_obs, self._next_action(next_obs))
+        x = side_by_side(next_obs, self._next_action(next_obs, noise))
         return namespace(x).amin(self.critic.target.evaluate(x), 1)
 
     def _value(self, obs: Tensor) -> Tensor:
@@ -109,21 +107,19 @@ class DDPG(ContinuousAgent):
     def _policy_gradient(self, outputs: Tensor, obs: Tensor) -> tuple[Tensor, None]:
         """Gradient of -mean Q_1(s, tanh(o)) at the actor's outputs o (B, D): dQ/da (1 - tanh^2 o)."""
         action = namespace(outputs).tanh(outputs)
-        at_inputs = self.critic.network.input_gradient(losses.first_value_gradient, side_by_side(obs, action))
+        x = side_by_side(obs, action)
+        at_inputs = self.critic.network.input_gradient(losses.value_gradient, x, columns=FIRST)
         return at_inputs[:, obs.shape[1] :] * (1 - action * action), None
 
     def state_dict(self) -> State:
-        """As every agent's with replay, and the actor and its exploration."""
-        return super().state_dict() | {
-            "actor": self.actor.state_dict(),
-            "exploration": self._exploration.state_dict(),
-        }
+        """As every actor-critic's with replay, and its exploration."""
+        return super().state_dict() | {"exploration": self._exploration.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
         super().load_state_dict(state)
-        self.actor.load_state_dict(state["actor"])
         self._exploration.load_state_dict(state["exploration"])
 
 
-CRITIC_RATE = "agent.critic_learning_rate, or agent.learning_rate where that is not set"
+FIRST = slice(0, 1)
+"""Of the critics, the one that the actor follows."""

@@ -10,13 +10,14 @@ Source: Fujimoto, van Hoof and Meger 2018, algorithm 1. https://arxiv.org/abs/18
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from rltrain.agents.ddpg import DDPG, DDPGSettings
-from rltrain.nn.arrays import Tensor, to_device
+from rltrain.core import Array
+from rltrain.nn.arrays import Tensor
 
 
 class TD3Settings(DDPGSettings):
@@ -34,17 +35,24 @@ class TD3(DDPG):
     """DDPG with twin critics, smoothed targets and an actor that learns less often."""
 
     Config = TD3Settings
-    critics: ClassVar[int] = 2
     _config: Any
+
+    @property
+    def critics(self) -> int:
+        """Twins."""
+        return 2
 
     @property
     def policy_delay(self) -> int:
         """Gradient steps of the critics for one of the actor and of the targets."""
         return int(self._config.policy_delay)
 
-    def _next_action(self, next_obs: Tensor) -> Tensor:
+    def _noise(self, rows: int) -> Array:
+        """Of the target actor's actions (rows, D)."""
+        config = self._config
+        noise = self._rng.standard_normal((rows, self.box.size), np.float32) * np.float32(config.target_policy_noise)
+        return noise.clip(-config.target_noise_clip, config.target_noise_clip)
+
+    def _next_action(self, next_obs: Tensor, noise: Tensor) -> Tensor:
         """The target actor's actions (B, D) for the states reached, with noise."""
-        action, config = super()._next_action(next_obs), self._config
-        noise = np.float32(config.target_policy_noise) * self._rng.standard_normal(tuple(action.shape), np.float32)
-        noise = np.clip(noise, -config.target_noise_clip, config.target_noise_clip)
-        return (action + to_device(noise, self.critic.network.device)).clip(-1, 1)
+        return (super()._next_action(next_obs, noise) + noise).clip(-1, 1)

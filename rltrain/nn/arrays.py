@@ -71,6 +71,11 @@ class Fixed:
         return self._array if isinstance(x, np.ndarray) else self._there
 
 
+def numbers(values: tuple[float, ...], device: str | None) -> Any:
+    """A few numbers: as they are for NumPy, else a tensor on `device`, which a recording can be given."""
+    return values if device is None else torch.tensor(values, device=device)
+
+
 def to_numpy(x: Tensor) -> Array:
     """`x` as an array in memory of its own."""
     return x.copy() if isinstance(x, np.ndarray) else np.array(x.detach().cpu().numpy())

@@ -148,7 +148,7 @@ class Gaussian:
 
     def sample(self, outputs: Array, rng: np.random.Generator) -> Array:
         """u = mean + std * noise."""
-        mean, log_std = self._parts(outputs)
+        mean, log_std = self.parts(outputs)
         return np.asarray(mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32))
 
     def mode(self, outputs: Array) -> Array:
@@ -162,30 +162,31 @@ class Gaussian:
         action = np.clip(choice, self._low, self._high)
         return action.reshape(len(choice), *self._space.shape).astype(self._space.dtype, copy=False)
 
-    def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of standard deviations, (B, D) each."""
         return outputs[:, : self._size], outputs[:, self._size :] + self._offset
 
-    def _to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+    def to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
         """Gradient at the outputs (B, O) from those at means and logarithms of standard deviations (B, D)."""
         return namespace(outputs).concatenate((d_mean, d_log_std), 1)
 
     def evaluate(self, outputs: Tensor, choice: Tensor) -> Evaluated:
         """Log-probability and entropy of choices (B, D)."""
         xp = namespace(outputs)
-        mean, log_std = self._parts(outputs)
+        mean, log_std = self.parts(outputs)
         inverse = xp.exp(-log_std)
         z = (choice - mean) * inverse
-        log_stds = log_std.sum(1)
-        log_prob = -0.5 * (z * z).sum(1) - log_stds - 0.5 * self._size * LOG_2PI
-        if self._squash:
-            log_prob = log_prob - self._log_stretch(choice)
 
         def pull(d_log_prob: Tensor, d_entropy: float) -> Tensor:
             d = d_log_prob[:, None]
-            return self._to_outputs(outputs, d * z * inverse, d * (z * z - 1) + d_entropy)
+            return self.to_outputs(outputs, d * z * inverse, d * (z * z - 1) + d_entropy)
 
-        return Evaluated(log_prob, log_stds + 0.5 * self._size * (1 + LOG_2PI), pull)
+        return Evaluated(self.log_prob(z, log_std, choice), log_std.sum(1) + 0.5 * self._size * (1 + LOG_2PI), pull)
+
+    def log_prob(self, z: Tensor, log_std: Tensor, u: Tensor) -> Tensor:
+        """Log-probability (B,) of the actions of u = mean + std * z, (B, D) each."""
+        log_prob = -0.5 * (z * z).sum(1) - log_std.sum(1) - 0.5 * self._size * LOG_2PI
+        return log_prob - self._log_stretch(u) if self._squash else log_prob
 
     def _log_stretch(self, u: Tensor) -> Tensor:
         """Log of the volume da/du (B,): log(1 - tanh^2 u) = 2 (log 2 - u - log(1 + exp(-2u))), safe for great |u|."""
@@ -233,11 +234,13 @@ class StateDependentGaussian(Gaussian):
         features, log_sigma = self._split(outputs)
         return (features * features)[:, :, None] * namespace(outputs).exp(2 * log_sigma)
 
-    def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and logarithms of standard deviations, (B, D) each."""
         variance = self._variances(outputs).sum(1) + LEAST_VARIANCE
         return outputs[:, : self._size], 0.5 * namespace(outputs).log(variance)
 
-    def _to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+    def to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+        """Gradient at the outputs (B, O) from those at means and logarithms of standard deviations (B, D)."""
         xp, variances = namespace(outputs), self._variances(outputs)
         shares = variances / (variances.sum(1) + LEAST_VARIANCE)[:, None]
         d_log_sigma = (shares * d_log_std[:, None]).reshape(len(outputs), -1)

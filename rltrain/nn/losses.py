@@ -62,11 +62,25 @@ def critic_gradient(q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
     return error * weight[:, None] * (-1 / len(q)), error
 
 
-def first_value_gradient(q: Tensor) -> tuple[Tensor, None]:
-    """Gradient of -mean Q_1 with respect to q (B, K): -1 / B for the first critic, 0 for the others."""
+def value_gradient(q: Tensor) -> tuple[Tensor, None]:
+    """Gradient of -mean Q with respect to q (B, O), over rows and outputs: -1 / (B O)."""
+    return namespace(q).full_like(q, -1 / (q.shape[0] * q.shape[1])), None
+
+
+def least_value_gradient(q: Tensor) -> tuple[Tensor, None]:
+    """Gradient of -mean min_k Q_k with respect to q (B, K): -1 / B for the least critic of a row, 0 for the others."""
     grad = namespace(q).zeros_like(q)
-    grad[:, 0] = -1 / len(q)
+    grad[rows(q), q.argmin(1)] = -1 / len(q)
     return grad, None
+
+
+def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
+    """Gradient of -log alpha * mean(log pi + target entropy) with respect to log alpha (1,); `log_prob` is (B,).
+
+    Positive where the policy's entropy is above the target. Source: Haarnoja et al. 2018b, equation 18, on the
+    logarithm as in the authors' implementation. https://arxiv.org/abs/1812.05905
+    """
+    return -(log_prob.mean() + target_entropy).reshape(1)
 
 
 def rows(x: Tensor) -> Tensor:

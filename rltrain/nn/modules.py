@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.func import functional_call, vjp
 
 from rltrain.core import Array, UpdateMode
-from rltrain.nn.graphs import Graphed
+from rltrain.nn.graphs import graphed
 
 if TYPE_CHECKING:
     from rltrain.nn.networks import Blueprint, OutputGradient
@@ -22,6 +23,34 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
 }
+
+
+class Stacked(torch.nn.Module):
+    """Perceptrons of one shape over the same input: each layer of all of them is one batched product.
+
+    The parameters lie as those of `Branches` do, (K, P) for K perceptrons.
+    """
+
+    def __init__(self, plans: Sequence[Blueprint]) -> None:
+        super().__init__()
+        self.activation, self.shapes = ACTIVATIONS[plans[0].activation](), list(pairwise(plans[0].sizes))
+        flat = [
+            part.reshape(-1)
+            for plan in plans
+            for weight, bias in zip(plan.weights, plan.biases, strict=True)
+            for part in (weight.T, bias)
+        ]
+        self.flat = torch.nn.Parameter(torch.from_numpy(np.concatenate(flat)).view(len(plans), -1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, K * O) of inputs (B, I)."""
+        sizes = [size for inputs, outputs in self.shapes for size in (inputs * outputs, outputs)]
+        parts = iter(torch.split_with_sizes(self.flat, sizes, 1))
+        x = x.expand(len(self.flat), *x.shape)
+        for layer, (inputs, outputs) in enumerate(self.shapes):
+            weight, bias = next(parts).view(-1, outputs, inputs), next(parts)[:, None]
+            x = torch.baddbmm(bias, self.activation(x) if layer else x, weight.mT)
+        return x.transpose(0, 1).flatten(1)
 
 
 class Branches(torch.nn.Module):
@@ -122,7 +151,7 @@ class ModuleNetwork:
             torch.cat([grads[name].reshape(-1) for name in self._parts], out=self.gradient)
             return parts
 
-        return Graphed(learn) if self.mode != "eager" and self.device.startswith("cuda") else learn
+        return graphed(learn, self)
 
     def learn(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> Any:
         """Forward, the loss's gradient at the outputs, backward through autograd."""
@@ -131,9 +160,11 @@ class ModuleNetwork:
             function = self._functions[gradient_at] = self._learn(gradient_at)
         return function(x, *arguments)
 
-    def input_gradient(self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        """The gradient at the inputs (B, I)."""
-        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,)), x)
+    def input_gradient(
+        self, gradient_at: OutputGradient, x: torch.Tensor, *arguments: Any, columns: slice = slice(None)
+    ) -> torch.Tensor:
+        """The gradient at the inputs (B, I) of a loss of these outputs."""
+        outputs, pull, *_ = vjp(lambda x: functional_call(self._module, self._parts, (x,))[:, columns], x)
         gradient: torch.Tensor = pull(gradient_at(outputs.detach(), *arguments)[0])[0]
         return gradient
 
@@ -150,7 +181,9 @@ class ModuleNetwork:
 
 def module_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
     """The perceptrons of these plans through torch, with the same initial parameters as the fused ones."""
-    return ModuleNetwork(Branches(plans), device)
+    alike = len({tuple(plan.sizes) for plan in plans}) == 1
+    stack = len(plans) > 1 and alike and not any(plan.features or plan.free is not None for plan in plans)
+    return ModuleNetwork(Stacked(plans) if stack else Branches(plans), device)
 
 
 def implicit_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:

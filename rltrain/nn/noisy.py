@@ -84,9 +84,11 @@ class NoisyNetwork:
         self.gradient[self._count :] *= self._eps
         return parts
 
-    def input_gradient(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Tensor:
+    def input_gradient(
+        self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor, columns: slice = slice(None)
+    ) -> Tensor:
         """The gradient at the inputs (B, I), under the present noise."""
-        return self._network.input_gradient(gradient_at, x, *arguments)
+        return self._network.input_gradient(gradient_at, x, *arguments, columns=columns)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Outputs (B, O) under the present noise, to be read before the next `evaluate`."""

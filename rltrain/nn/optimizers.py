@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from rltrain.core import RltrainError, State
+from rltrain.lazy import lazy_module
 from rltrain.nn.arrays import Tensor, copy_into, namespace, to_numpy
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_module("torch")
 
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
 BLOCK = 16_384
@@ -33,7 +39,7 @@ class Diverged(RltrainError):
 class Optimizer(Protocol):
     """Moves parameters against a gradient."""
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None: ...
+    def step(self, gradient: Tensor, learning_rate: Any) -> None: ...
     def state_dict(self) -> State: ...
     def load_state_dict(self, state: State) -> None: ...
 
@@ -47,33 +53,42 @@ class _Flat(ABC):
         self._parameters = parameters
         self._moments = {name: namespace(parameters).zeros_like(parameters) for name in self.moments}
         self._scratch = namespace(parameters).zeros_like(parameters)
-        self._steps = 0
+        self._steps: Any = 0  # for tensors one of them, counted where they are: a recorded step counts too
+        if not isinstance(parameters, np.ndarray):
+            self._steps = parameters.new_zeros((), dtype=torch.float64)
         block = BLOCK if isinstance(parameters, np.ndarray) else max(1, len(parameters))  # there may be none
         self._blocks = [slice(at, at + block) for at in range(0, len(parameters), block)]
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Move the parameters against `gradient` (P,)."""
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes."""
+        counted = [] if isinstance(self._steps, int) else [self._steps]
+        return [self._parameters, *self._moments.values(), *counted]
+
+    def step(self, gradient: Tensor, learning_rate: Any) -> None:
+        """Move the parameters against `gradient` (P,); the rate is a number, or a tensor of one."""
         self._steps += 1
         for block in self._blocks:
             moments = [moment[block] for moment in self._moments.values()]
             self._move(self._parameters[block], gradient[block], moments, self._scratch[block], learning_rate)
-        if self._steps % FLUSH_EVERY == 0 and isinstance(gradient, np.ndarray):
+        if isinstance(gradient, np.ndarray) and self._steps % FLUSH_EVERY == 0:
             for moment in self._moments.values():
                 moment[np.abs(moment) < NEGLIGIBLE] = 0
 
     @abstractmethod
-    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: Any) -> None:
         """One block's step: parameters, gradient, moments, and room to work in."""
 
     def state_dict(self) -> State:
         """The moments and the number of steps."""
-        return {name: to_numpy(moment) for name, moment in self._moments.items()} | {"step": self._steps}
+        return {name: to_numpy(moment) for name, moment in self._moments.items()} | {"step": int(self._steps)}
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
         for name, moment in self._moments.items():
             copy_into(moment, np.ascontiguousarray(state[name]))
-        self._steps = int(state["step"])
+        self._steps *= 0
+        self._steps += int(state["step"])
 
 
 class Adam(_Flat):
@@ -88,20 +103,18 @@ class Adam(_Flat):
         super().__init__(parameters)
         self._eps, self._betas = eps, betas
 
-    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
-        (m, v), (b1, b2) = moments, self._betas
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: Any) -> None:
+        (m, v), (b1, b2), multiply = moments, self._betas, namespace(g).multiply
         m *= b1
-        t[:] = g
-        t *= 1 - b1
+        multiply(g, 1 - b1, out=t)
         m += t
         v *= b2
-        t[:] = g
-        t *= g
+        multiply(g, g, out=t)
         t *= 1 - b2
         v += t
         t[:] = v
         t **= 0.5
-        t *= 1 / math.sqrt(1 - b2**self._steps)
+        t *= (1 - b2**self._steps) ** -0.5
         t += self._eps
         t **= -1
         t *= m
@@ -118,7 +131,7 @@ class RMSprop(_Flat):
         super().__init__(parameters)
         self._eps, self._alpha = eps, alpha
 
-    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: Any) -> None:
         (v,) = moments
         v *= self._alpha
         t[:] = g
@@ -137,7 +150,7 @@ class RMSprop(_Flat):
 class SGD(_Flat):
     """p -= lr * g."""
 
-    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: float) -> None:
+    def _move(self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor, learning_rate: Any) -> None:
         t[:] = g
         t *= learning_rate
         p -= t
@@ -158,14 +171,19 @@ def clip_gradient(gradient: Tensor, max_norm: float | None) -> float:
     return norm
 
 
-def finite_gradient(gradient: Tensor, max_norm: float | None, at: int, setting: str = "agent.learning_rate") -> float:
-    """Clip the gradient; returns its norm before. Raises Diverged where that is not finite.
+def refuse_divergence(norm: float, at: int, setting: str = "agent.learning_rate") -> None:
+    """Raises Diverged where the norm of a gradient is not finite.
 
     `at` is the environment step and `setting` what to lower, for the message.
     """
-    norm = clip_gradient(gradient, max_norm)
     if not math.isfinite(norm):
         raise Diverged(f"the gradient is not finite at step {at:,}: lower {setting}")
+
+
+def finite_gradient(gradient: Tensor, max_norm: float | None, at: int, setting: str = "agent.learning_rate") -> float:
+    """Clip the gradient; returns its norm before. Raises Diverged where that is not finite."""
+    norm = clip_gradient(gradient, max_norm)
+    refuse_divergence(norm, at, setting)
     return norm
 
 
@@ -180,4 +198,22 @@ def descend(
     """Clip the gradient and move; returns its norm before. Raises Diverged where that is not finite."""
     norm = finite_gradient(gradient, max_norm, at, setting)
     optimizer.step(gradient, learning_rate)
+    return norm
+
+
+def guarded_step(optimizer: Optimizer, gradient: Tensor, learning_rate: Any, max_norm: float | None) -> Any:
+    """Clip the gradient and move, or stay where it is not finite; returns its norm before, for `refuse_divergence`.
+
+    A tensor's norm is a tensor: nothing waits for it, so that the step can be recorded into a CUDA graph.
+    """
+    if isinstance(gradient, np.ndarray):
+        norm = clip_gradient(gradient, max_norm)
+        if math.isfinite(norm):
+            optimizer.step(gradient, learning_rate)
+        return norm
+    norm = (gradient @ gradient) ** 0.5
+    finite = torch.isfinite(norm)
+    if max_norm is not None:
+        gradient *= (max_norm / (norm + 1e-6)).clip(max=1.0)
+    optimizer.step(torch.where(finite, gradient, 0.0), torch.where(finite, learning_rate, 0.0))
     return norm

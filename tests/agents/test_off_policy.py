@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from rltrain.continuous import Minibatch
 from rltrain.core import EnvSpec, Transition
 from rltrain.nn import losses
 from rltrain.nn.arrays import to_numpy
@@ -28,9 +29,11 @@ def agent(name="ddpg", seed=0, *, actions=BOX, envs=1, exploration="gaussian_noi
         "tau": 0.05,
     }
     config = settings_class("agents", name)(name=name, **{**defaults, **settings})
-    explored = settings_class("explorations", exploration)(name=exploration, **(noise or {"sigma": 1.0}))
+    made = None
+    if config.explores_with is not None:
+        explored = settings_class("explorations", exploration)(name=exploration, **(noise or {"sigma": 1.0}))
+        made = find("explorations", exploration)(explored)
     spec = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), actions, envs)
-    made = find("explorations", exploration)(explored)
     return find("agents", name)(config, spec, exploration=made, rng=np.random.default_rng(seed), device="cpu")
 
 
@@ -110,14 +113,19 @@ def test_a_target_is_the_reward_and_the_discounted_value_of_the_target_networks(
         made.critic.network, "learn", lambda f, x, target, weight: seen.append(target) or target[:, None]
     )
     two = np.full(2, 2, np.float32)
-    made._gradient_step(normal(2, 2), normal(2, 2), two, np.array([0.5, 0], np.float32), two, normal(2, 2))
+    batch = Minibatch(
+        normal(2, 2), normal(2, 2), two, np.array([0.5, 0], np.float32), two, normal(2, 2), made._noise(2)
+    )
+    made._gradient_step(batch, 0.1, 0.1, due=False)
     assert seen[0].tolist() == [3.5, 2.0]
 
 
 FAST = {"gamma": 0.9, "learning_rate": 1e-2, "tau": 0.1}
 
 
-@pytest.mark.parametrize(("name", "settings"), [("ddpg", {}), ("td3", {}), ("ddpg", {"n_step": 3})])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("ddpg", {}), ("td3", {}), ("sac", {"ent_coef": 0.0}), ("ddpg", {"n_step": 3})]
+)
 def test_reward_1_for_ever_is_worth_10_at_gamma_09_although_episodes_are_cut_at_8(name, settings):
     learnt = play(agent(name, **FAST, **settings), 600)
     assert learnt.values(np.zeros((1, 2), np.float32))[0] == pytest.approx(10, abs=0.5)
@@ -186,18 +194,18 @@ def test_twin_critics_begin_apart_and_the_smaller_counts():
     assert abs(q[:, 0] - q[:, 1]).min() > 1e-4
     action = np.tanh(made.actor.target.infer(x[:, :2]))
     both = made.critic.target.infer(np.concatenate((x[:, :2], action), 1))
-    np.testing.assert_allclose(made._next_value(x[:, :2]), both.min(1), atol=1e-6)
+    np.testing.assert_allclose(made._next_value(x[:, :2], made._noise(30)), both.min(1), atol=1e-6)
 
 
 def test_target_actions_have_noise_that_is_clipped_twice():
     made = agent("td3", target_policy_noise=0.2, target_noise_clip=0.3)
     made.actor.target.parameters[:] = 0
-    noise = made._next_action(normal(5_000, 2))
+    noise = made._next_action(normal(5_000, 2), made._noise(5_000))
     assert abs(noise).max() == np.float32(0.3)
     assert np.mean(abs(noise) == np.float32(0.3)) == pytest.approx(0.1336, abs=0.015)  # 2 (1 - Phi(1.5))
     assert np.std(noise) == pytest.approx(0.1818, abs=0.005)  # of a normal of 0.2 cut at 1.5 deviations
     made.actor.target.parameters[-2:] = 50
-    assert made._next_action(normal(500, 2)).max() == 1
+    assert made._next_action(normal(500, 2), made._noise(500)).max() == 1
 
 
 def test_blocks_of_gradient_steps_come_when_due():
@@ -208,7 +216,7 @@ def test_blocks_of_gradient_steps_come_when_due():
     assert made.critic.optimizer.state_dict()["step"] == 14  # and the next at step 14
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", [*AGENTS, "sac"])
 def test_fused_and_autograd_networks_learn_the_same(name, monkeypatch):
     fused = play(agent(name), 60)
     monkeypatch.setattr("rltrain.continuous.build", module_network)

@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,14 +69,18 @@ def save(folder: Path, step: int, state: State, *, config: dict[str, Any], score
     }
     text = json.dumps(content, separators=(",", ":"))
     manifest = f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","content":{text}}}\n'
+    return put(folder, f"step-{step:012d}", {ARRAYS: payload, MANIFEST: manifest.encode()})
+
+
+def put(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write a checkpoint's files, so that it is there whole or not at all. Returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{step:012d}"
-    temporary = folder / f".tmp-{target.name}"
+    target, temporary = folder / name, folder / f".tmp-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        write_synced(temporary / ARRAYS, payload)
-        write_synced(temporary / MANIFEST, manifest.encode())
+        for file, data in files.items():
+            write_synced(temporary / file, data)
         sync_folder(temporary)
         _move(temporary, target)
     except BaseException:

@@ -70,7 +70,7 @@ def _started(cpus: int) -> Iterator[Any]:
     with _environment(LOCAL):
         import ray  # not before: it reads its environment when it is imported
 
-        folder = tempfile.mkdtemp(prefix="rltrain-ray-")  # a short path: it has sockets in it
+        folder = tempfile.mkdtemp(prefix="rltrain-ray-", dir="/tmp")  # a short path: it has sockets in it
         try:
             _init(
                 ray,

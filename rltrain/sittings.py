@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def _source() -> str:
+def source() -> str:
     """A digest of rltrain's source: a version may have many."""
     folder = Path(__file__).parent
     files = sorted(folder.rglob("*.py"))
@@ -55,7 +55,7 @@ def platform_of(device: str) -> dict[str, Any]:
     cores = usable_cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return {
-        "versions": {**versions(), "source": _source()},
+        "versions": {**versions(), "source": source()},
         "machine": {
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             "cpu": _processor(),

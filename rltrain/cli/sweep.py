@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rltrain.cli import engine as engines
 from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
     from rltrain.launch.group import Group
+    from rltrain.launch.job import Launcher
 
 MAX_POINTS = 10_000
 
@@ -22,6 +24,7 @@ MAX_POINTS = 10_000
 class How(NamedTuple):
     """What a sweep is trained with and how it is shown; nothing of it changes a run."""
 
+    engine: engines.Engine
     workers: int | None
     plugins: Sequence[str]
     metric: str
@@ -41,6 +44,9 @@ def sweep(
     resume: Annotated[Path | None, typer.Option(metavar="SWEEP", help="Do what is missing of this sweep.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the sweep.")] = None,
     metric: Annotated[str, typer.Option(help="Metric whose last entry is a run's score.")] = "eval/return",
+    engine: engines.Name = "local",
+    ray_address: engines.Address = None,
+    insecure_ray: engines.Insecure = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -50,22 +56,24 @@ def sweep(
     from rltrain.rundir import create_run, lock_run
 
     use_plugins(plugin)
-    words, how = list(arguments or []), How(workers, plugin or [], metric, quiet, as_json)
+    where = engines.engine_of(engine, ray_address, insecure_ray)
+    words, how = list(arguments or []), How(where, workers, plugin or [], metric, quiet, as_json)
     if resume is not None:
         if words or seeds is not None or run_dir is not None:
             raise ConfigError("--resume: a sweep goes on as it was begun: without CONFIG, settings, --seeds, --run-dir")
-        with lock_run(_existing(resume)):
-            _train(resume, _groups_in(resume), how)
+        with lock_run(_existing(resume)), where.launcher(workers, how.plugins) as launcher:
+            _train(resume, _groups_in(resume), launcher, how)
         return
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
     path, points = Path(words[0]), _points(words[1:])
     own = [f"seeds={seeds}"] if seeds is not None else []
     configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
-    folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
-    with lock_run(folder):
-        groups = {name: _group(folder / name, config) for name, config in configs.items()}
-        _train(folder, groups, how)
+    with where.launcher(workers, how.plugins) as launcher:
+        folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
+        with lock_run(folder):
+            groups = {name: _group(folder / name, config) for name, config in configs.items()}
+            _train(folder, groups, launcher, how)
 
 
 def _existing(folder: Path) -> Path:
@@ -142,15 +150,14 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values]
 
 
-def _train(folder: Path, groups: dict[str, Group], how: How) -> None:
+def _train(folder: Path, groups: dict[str, Group], launcher: Launcher, how: How) -> None:
     import json
 
     from rltrain.cli.screen import GroupsBoard
     from rltrain.cli.signals import Interruption
     from rltrain.launch.group import train_groups
-    from rltrain.launch.processes import ProcessLauncher
 
-    launcher, parts, silent = ProcessLauncher(how.workers, how.plugins), list(groups.values()), how.quiet or how.as_json
+    parts, silent = list(groups.values()), how.quiet or how.as_json
     with Interruption() as interruption, GroupsBoard(list(groups), parts, quiet=silent) as board:
         runs = sum(len(group.seeds) for group in parts)
         board.say(f"sweep of {len(parts)} points, {runs} runs, {launcher.workers} workers; folder: {folder}")

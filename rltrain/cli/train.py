@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rltrain.cli import engine as engines
 from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
 from rltrain.cli.train_seeds import How
 
@@ -33,6 +34,9 @@ def train(
         ),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the run or the group.")] = None,
+    engine: engines.Name = "local",
+    ray_address: engines.Address = None,
+    insecure_ray: engines.Insecure = False,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
@@ -51,7 +55,7 @@ def train(
         overrides.append(f"device={device}")
     if seeds is not None:
         overrides.append(f"seeds={seeds}")
-    how = How(workers, plugin or [], quiet, as_json)
+    how = How(engines.engine_of(engine, ray_address, insecure_ray), workers, plugin or [], quiet, as_json)
     if resume is not None:
         if run_dir is not None and run_dir.resolve() != resume.resolve():
             raise ConfigError(f"--run-dir {run_dir}: what is resumed stays in its folder, {resume}")
@@ -70,18 +74,19 @@ def _start(config: Config, name: str, run_dir: Path | None, how: How) -> None:
     if config.group is not None:
         start(config, name, run_dir, how)
         return
-    _refuse_workers(how)
+    _refuse_many(how)
     folder = create_run(Path("runs"), name, config.seed, exact=run_dir)
     with lock_run(folder):
         write_atomic(folder / "config.yaml", dump(config))
         _train(config, folder, None, how)
 
 
-def _refuse_workers(how: How) -> None:
+def _refuse_many(how: How) -> None:
     from rltrain.core import ConfigError
 
-    if how.workers is not None:
-        raise ConfigError("--workers: a single run has one process; it goes with several seeds, such as --seeds 0-9")
+    if how.workers is not None or how.engine.name != "local":
+        option = "--workers" if how.workers is not None else f"--engine {how.engine.name}"
+        raise ConfigError(f"{option}: a single run has one process; it goes with several seeds, such as --seeds 0-9")
 
 
 def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) -> None:
@@ -99,7 +104,7 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
         if is_group(folder):
             go_on(folder, stored, config, how)
             return
-        _refuse_workers(how)
+        _refuse_many(how)
         saved = newest_checkpoint(folder, config, lambda text: typer.echo(text, err=True))
         if config != stored:
             write_atomic(file, dump(config))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from rltrain.cli.engine import Engine
+
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
     from rltrain.launch.group import Group
-    from rltrain.launch.job import Job
+    from rltrain.launch.job import Job, Launcher
 
 
 class How(NamedTuple):
     """What a group is trained with and how it is shown; nothing of it changes a run."""
 
+    engine: Engine
     workers: int | None
     plugins: Sequence[str]
     quiet: bool
@@ -29,10 +33,12 @@ def start(config: Config, name: str, run_dir: Path | None, how: How) -> None:
     from rltrain.launch.group import Group
     from rltrain.rundir import create_run, lock_run
 
-    folder = create_run(Path("runs"), name, None, exact=run_dir)
-    with lock_run(folder):
-        group = Group.write(folder, config, config.group or [])
-        _train(group, group.jobs(), how)
+    seeds = config.group or []
+    with _launcher(how, len(seeds)) as launcher:  # before there is a folder: a cluster may be refused
+        folder = create_run(Path("runs"), name, None, exact=run_dir)
+        with lock_run(folder):
+            group = Group.write(folder, config, seeds)
+            _train(group, group.jobs(), launcher, how)
 
 
 def go_on(folder: Path, stored: Config, config: Config, how: How) -> None:
@@ -45,20 +51,27 @@ def go_on(folder: Path, stored: Config, config: Config, how: How) -> None:
     from rltrain.launch.group import Group
 
     seeds = sorted({*(stored.group or []), *(config.group or [])})
-    group = Group.write(folder, config, seeds)
-    changed = to_dict(config.single(0)) != to_dict(stored.single(0))
-    _train(group, group.jobs(all_seeds=changed), how)
+    with _launcher(how, len(seeds)) as launcher:
+        group = Group.write(folder, config, seeds)
+        changed = to_dict(config.single(0)) != to_dict(stored.single(0))
+        _train(group, group.jobs(all_seeds=changed), launcher, how)
 
 
-def _train(group: Group, jobs: list[Job], how: How) -> None:
-    from rltrain.cli.board import Board
-    from rltrain.cli.signals import Interruption
-    from rltrain.launch.processes import ProcessLauncher
+def _launcher(how: How, jobs: int) -> AbstractContextManager[Launcher]:
+    """What trains so many seeds, of which each takes one worker."""
     from rltrain.sittings import usable_cores
 
-    workers = min(how.workers or usable_cores(), max(len(jobs), 1))
+    here = how.engine.address is None  # a cluster tells how many it has
+    workers = how.workers or (usable_cores() if here else None)
+    return how.engine.launcher(workers and min(workers, max(jobs, 1)), how.plugins)
+
+
+def _train(group: Group, jobs: list[Job], launcher: Launcher, how: How) -> None:
+    from rltrain.cli.board import Board
+    from rltrain.cli.signals import Interruption
+
+    workers = min(launcher.workers, max(len(jobs), 1))
     config, todo = group.config, [job.config.seed for job in jobs]
-    launcher = ProcessLauncher(workers, how.plugins)
     with Interruption() as interruption, Board(group, todo, quiet=how.quiet or how.as_json) as board:
         name = config.agent.name  # type: ignore[attr-defined]
         done = "" if len(jobs) == len(group.seeds) else f" ({len(group.seeds) - len(jobs)} of them done)"

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rltrain.cli import engine as engines
 from rltrain.cli.common import AsJson, Plugins, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
     from rltrain.config.load import Loaded
     from rltrain.config.schema import Config
-    from rltrain.launch.processes import ProcessLauncher
+    from rltrain.launch.job import Launcher
     from rltrain.tuning.confirm import Confirmed
     from rltrain.tuning.study import Study
 
@@ -29,7 +30,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 class How(NamedTuple):
     """With what a study is worked on and how it is shown; nothing of it changes a result."""
 
-    launcher: ProcessLauncher
+    launcher: Launcher
     seconds: float | None
     """No trial begins after this time."""
     quiet: bool
@@ -57,6 +58,9 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study, or join it; by default the newest one.")
     ] = False,
+    engine: engines.Name = "local",
+    ray_address: engines.Address = None,
+    insecure_ray: engines.Insecure = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -69,11 +73,15 @@ def tune(
     seconds = None if timeout is None else seconds_of(timeout)
     path, overrides = Path(arguments[0]), [*arguments[1:], *([f"tune.trials={trials}"] if trials is not None else [])]
     loaded, notes = load_search(path, overrides)
-    opened = _open(loaded.config, path.stem, storage, study, resume)
-    given = [*(["--trials", str(trials)] if trials else []), *(["--storage", opened.store.shown] if storage else [])]
-    again = shlex.join(["rltrain", "tune", *arguments, "--study", opened.name, "--resume", *given])
-    how = How(_launcher(workers, plugin), seconds, quiet or as_json, again)
-    summary, exit_code = _tune(opened, notes, how)
+    where = engines.engine_of(engine, ray_address, insecure_ray)
+    with where.launcher(workers, plugin or []) as launcher:  # before there is a study: a cluster may be refused
+        opened = _open(loaded.config, path.stem, storage, study, resume)
+        given = [
+            *(["--trials", str(trials)] if trials else []),
+            *(["--storage", opened.store.shown] if storage else []),
+        ]
+        again = shlex.join(["rltrain", "tune", *arguments, "--study", opened.name, "--resume", *given, *where.options])
+        summary, exit_code = _tune(opened, notes, How(launcher, seconds, quiet or as_json, again))
     if as_json:
         typer.echo(json.dumps(summary))
     if exit_code:
@@ -164,13 +172,6 @@ def _newest(folder: Path) -> str | None:
     return max(found, key=lambda path: path.stat().st_mtime).parent.name if found else None
 
 
-def _launcher(workers: int | None, plugin: list[str] | None) -> ProcessLauncher:
-    from rltrain.launch.processes import ProcessLauncher
-    from rltrain.sittings import usable_cores
-
-    return ProcessLauncher(workers or usable_cores(), plugin or [])
-
-
 def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bool]) -> dict[str, Any]:
     """Trials, then the test of the best. Returns the summary."""
     from rltrain.launch.group import recorded
@@ -195,9 +196,7 @@ def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bo
     return _confirm(study, launcher, board, interrupted)
 
 
-def _confirm(
-    study: Study, launcher: ProcessLauncher, board: TrialBoard, interrupted: Callable[[], bool]
-) -> dict[str, Any]:
+def _confirm(study: Study, launcher: Launcher, board: TrialBoard, interrupted: Callable[[], bool]) -> dict[str, Any]:
     from rltrain.launch.group import train_groups
     from rltrain.rundir import RunLocked, lock_run
     from rltrain.tuning.confirm import CONFIRM, candidates, confirmed, group_of

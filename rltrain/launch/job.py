@@ -36,6 +36,25 @@ class Event(NamedTuple):
     data: Mapping[str, Any]
 
 
+MAX_LOST = 5
+"""A job that is lost more often than this, without a new checkpoint in between, is given up."""
+
+
+class Losses:
+    """How often jobs were lost by no fault of theirs, such as the end of their process."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Path, tuple[str, int]] = {}  # folder -> its newest checkpoint, and how often lost with that
+
+    def again(self, job: Job) -> bool:
+        """Note a loss; whether the job should be begun again."""
+        saved = max((path.name for path in job.folder.glob("checkpoints/step-*")), default="")
+        before, count = self._counts.get(job.folder, ("", 0))
+        count = count + 1 if saved == before else 1
+        self._counts[job.folder] = (saved, count)
+        return count <= MAX_LOST
+
+
 NextJob: TypeAlias = Callable[[], Job | None]
 """Asked whenever there is room for a job; None where there is none for now."""
 
@@ -48,6 +67,10 @@ def in_turn(jobs: Sequence[Job]) -> NextJob:
 
 class Launcher(Protocol):
     """Runs jobs. A job that fails, in whatever way, is an event, and the others go on."""
+
+    @property
+    def workers(self) -> int:
+        """Jobs at once."""
 
     def run(
         self,

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rltrain.launch.group import Group
-from rltrain.launch.job import Event, Job
+from rltrain.launch.job import Event, Job, Losses
 from rltrain.records import RunRecord, Status
 from rltrain.tuning.objective import NoValue
 from rltrain.tuning.study import Held, Study
 
-MAX_LOST = 5
-"""A seed whose process is lost more often than this, without a new checkpoint in between, fails its trial."""
 WARM_UP = 0.25
 """Share of a run in which a trial is early: many learn nothing visible before their first updates."""
 LOOK_SECONDS = 1.0
@@ -37,8 +35,6 @@ class Work:
     running: set[int] = field(default_factory=set)
     finished: dict[int, float] = field(default_factory=dict)
     """Seed -> score."""
-    lost: dict[int, tuple[str, int]] = field(default_factory=dict)
-    """Seed -> the newest checkpoint when its process was lost, and how often it was lost with that one."""
     reason: str | None = None
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -63,6 +59,7 @@ class Tuner:
         self._open: dict[int, Work] = {}
         self._waiting: deque[Job] = deque()
         self._look = 0.0
+        self._losses = Losses()
 
     def next_job(self) -> Job | None:
         """The next seed of a trial that is open, or the first one of another trial."""
@@ -118,13 +115,9 @@ class Tuner:
         """A seed's run has ended, one way or another."""
         if work.state != "running":
             return
-        if event.kind == "failed" and event.data.get("lost"):
-            saved = max((path.name for path in event.job.folder.glob("checkpoints/step-*")), default="")
-            before, count = work.lost.get(seed, ("", 0))
-            work.lost[seed] = (saved, count + 1 if saved == before else 1)
-            if work.lost[seed][1] <= MAX_LOST:
-                self._waiting.appendleft(event.job)
-                return
+        if event.kind == "failed" and event.data.get("lost") and self._losses.again(event.job):
+            self._waiting.appendleft(event.job)
+            return
         if event.kind == "failed":
             self._end(work, "failed", f"seed {seed}: {event.data['reason']}")
         elif event.data["status"] == Status.INTERRUPTED:

@@ -10,10 +10,10 @@ pytest.importorskip("optuna", reason="Optuna is not installed")
 from pretending import GRID, SEARCH, Pretender, at_once, worth
 
 from rltrain.core import ConfigError
+from rltrain.launch.job import MAX_LOST
 from rltrain.tuning.confirm import Candidate, Confirmed, candidates, confirmed, fresh_seeds, gain, group_of, winner
 from rltrain.tuning.results import write_results
 from rltrain.tuning.storage import open_store
-from rltrain.tuning.tuner import MAX_LOST
 
 
 def states(trials):

@@ -76,7 +76,7 @@ class TorchTeam(Team):
 
     def gather(self, x: Tensor) -> Tensor:
         """Everyone's array of this shape, (R, *shape). Raises TeamLost."""
-        own = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x.contiguous()
+        own = torch.from_numpy(np.asarray(x, order="C")) if isinstance(x, np.ndarray) else x.contiguous()
         everyone = own.new_empty((self.size, *own.shape))
         _asked(dist.all_gather, list(everyone), own)
         return everyone.numpy() if isinstance(x, np.ndarray) else everyone

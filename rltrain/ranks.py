@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from rltrain.cluster import NoCluster, connected
 from rltrain.collective import TorchTeam, joined_store, opened_store
-from rltrain.parallel import Call, Rank, Told, answers, told
-from rltrain.sittings import usable_cores
+from rltrain.parallel import Call, Rank, RankFailed, Told, answers, told
+from rltrain.registry import load_plugins, plugins
+from rltrain.sittings import source, usable_cores, versions
 from rltrain.team import Team
 
 PLACES_SECONDS = 60.0
 """How long a cluster that is busy is waited for."""
+
+
+class Surroundings(NamedTuple):
+    """What every rank must have as the run has it."""
+
+    meeting: tuple[str, int]
+    """Where the ranks find each other."""
+    path: list[str]
+    """Where modules are looked for."""
+    plugins: list[str]
+    runs: dict[str, str]
+    """Versions of all that decides what a run does."""
+
+    def enter(self) -> None:
+        """Look for modules where the run does, and have the user's own. Raises RankFailed where versions differ."""
+        others = what_runs()
+        if changed := sorted(name for name in self.runs if self.runs[name] != others.get(name)):
+            raise RankFailed(f"{', '.join(changed)} on {socket.gethostname()} are not as where the run was started")
+        sys.path.extend(place for place in self.path if place not in sys.path)
+        load_plugins(self.plugins)
 
 
 class RankActor:
@@ -33,11 +56,12 @@ class RankActor:
         self._store, port = opened_store(host)
         return host, port
 
-    def begin(self, make: Callable[[Team], Rank], rank: int, size: int, place: tuple[str, int], gpu: bool) -> Told:
+    def begin(self, here: Surroundings, make: Callable[[Team], Rank], rank: int, size: int, gpu: bool) -> Told:
         """Join the others, and make what this rank has."""
 
         def joined() -> None:
-            store = self._store or joined_store(*place)
+            here.enter()
+            store = self._store or joined_store(*here.meeting)
             self._rank = make(TorchTeam(rank, size, store, gpu=gpu))
 
         return told(joined)
@@ -59,7 +83,8 @@ def ray_ranks(make: Callable[[Team], Rank], size: int, *, gpu: bool) -> Iterator
         actors = [actor.options(**place).remote() for place in places]
         try:
             meeting = ray.get(actors[0].meet.remote())
-            answers([each.begin.remote(make, rank, size, meeting, gpu).future() for rank, each in enumerate(actors)])
+            here = Surroundings(meeting, list(sys.path), list(plugins), what_runs())
+            answers([each.begin.remote(here, make, rank, size, gpu).future() for rank, each in enumerate(actors)])
             yield [partial(_call, each) for each in actors]
         finally:
             for each in actors:
@@ -94,3 +119,8 @@ def _places(ray: Any, size: int, gpu: bool) -> Iterator[list[dict[str, Any]]]:
 def _call(actor: Any, method: str, *arguments: Any) -> Future[Told]:
     future: Future[Told] = actor.tell.remote(method, *arguments).future()
     return future
+
+
+def what_runs() -> dict[str, str]:
+    """Versions of all that decides what a run does."""
+    return {**versions(), "source": source()}

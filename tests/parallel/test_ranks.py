@@ -73,10 +73,13 @@ def finished(*arguments):
 
 
 def ranks_of(pid):
-    """Processes with a rank in them that belong to this one, which Ray names after their class."""
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True) if "RankActor" in str(child.cmdline())]
+    """Processes below this one with a rank in them, which Ray names after their class."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    below, names = {str(pid)}, {own: name for own, _, name in rows}
+    while more := {own for own, parent, _ in rows if parent in below} - below:
+        below |= more
+    return sorted(int(own) for own in below if "RankActor" in names.get(own, ""))
 
 
 def saved(folder):
@@ -86,7 +89,6 @@ def saved(folder):
 @pytest.fixture
 def config(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
-    pytest.importorskip("psutil", reason="psutil, which finds the ranks, is not installed")
     path = tmp_path / "pendulum.yaml"
     path.write_text(CONFIG)
     return path

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from rltrain.team import ALONE, Team
+
 if TYPE_CHECKING:
     import gymnasium as gym
 
@@ -76,6 +78,8 @@ class EnvSpec:
     reward_threshold: float | None = None
     model: Model | None = None
     """Every probability of the environment, where it is finite and tells them; for planners and exact figures."""
+    team: Team = ALONE
+    """With whom the agent learns: `num_envs` is of this rank alone."""
 
 
 class Problem(NamedTuple):

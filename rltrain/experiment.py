@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,26 @@ from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
 from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
-from rltrain.config.load import to_dict
+from rltrain.compiling import compiled_loop
+from rltrain.config.load import from_dict, to_dict
 from rltrain.config.schema import Config
 from rltrain.core import Agent, EnvSpec, Loop, RewardBonus, RltrainError
 from rltrain.envs.vector import describe, make_vector, wrapper_state
 from rltrain.envs.workers import WorkerFault
 from rltrain.evaluator import Evaluator
-from rltrain.kernels.tabular import compiled_tabular_loop
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
+from rltrain.parallel import DataParallelLoop, Rank, RankLoop
+from rltrain.ranks import ray_ranks
 from rltrain.records import SUMMARY, Status
 from rltrain.registry import find
 from rltrain.rundir import write_atomic
 from rltrain.seeding import Stream, env_seeds, generator
 from rltrain.sittings import Sitting
-from rltrain.tabular import TabularAgent
+from rltrain.team import ALONE, Team
 
 CONFIRM_EPISODES = 100
 """Fresh episodes on which `train.stop.return` is decided."""
-MIN_COMPILED_STEPS = 20_000
-"""Shorter runs are over before a compiled loop has been loaded."""
-MIN_COMPILED_GRADIENT_STEPS = 100_000
-"""Fewer gradient steps through torch are over before compiling them has paid for itself."""
-
 Summary = dict[str, Any]
 
 
@@ -50,6 +48,15 @@ class Experiment:
     loop: Loop
     note: str | None = None
     """Something that the user should be told once."""
+    refresh: Callable[[], None] = lambda: None
+    """Brings agent and wrappers up to date, where they learn elsewhere."""
+    elsewhere: ExitStack = field(default_factory=ExitStack)
+    """What is at work elsewhere."""
+
+    def close(self) -> None:
+        """Close the environments, and end what is at work elsewhere."""
+        self.elsewhere.close()
+        self.envs.close()
 
 
 def component_name(settings: Any) -> str:
@@ -81,51 +88,40 @@ def build_bonuses(config: Config, spec: EnvSpec) -> dict[str, RewardBonus]:
     return bonuses
 
 
-def build(config: Config) -> Experiment:
-    """Put the parts together."""
-    envs = make_vector(config.env)
-    spec = describe(config.env, envs)
+def build_part(config: Config, team: Team, kind: type[EnvironmentLoop] = EnvironmentLoop) -> Experiment:
+    """Put together what one rank of a team has, with a loop of this kind."""
+    envs = make_vector(config.env, team=team)
+    spec = describe(config.env, envs, team)
     exploration = build_exploration(config)
     agent = build_agent(config, spec, exploration)
     bonuses = build_bonuses(config, spec)
-    seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
-    loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
-    faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
+    seeds = team.part(env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs * team.size))
+    loop = kind(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
+    faster, note = compiled_loop(config, spec, loop, agent, list(bonuses.values()))
     return Experiment(config, spec, envs, agent, faster or loop, note)
 
 
-def _compiled(
-    config: Config, spec: EnvSpec, loop: EnvironmentLoop, agent: Agent, bonuses: list[Any]
-) -> tuple[Loop | None, str | None]:
-    """The compiled loop where there is one and it is wanted; else what to say of its absence."""
-    if agent.networks:
-        return None, _compile_networks(config, agent)
-    wanted, tabular = config.train.compile, isinstance(agent, TabularAgent)
-    short = config.train.total_steps < MIN_COMPILED_STEPS
-    if wanted == "off" or (wanted == "auto" and (short or not tabular)):
-        return None, None
-    found = compiled_tabular_loop(loop, agent, bonuses, config.env, spec.model)
-    if not isinstance(found, str):
-        return found, None
-    if wanted == "on":
-        return None, f"there is no compiled loop for this run: {found}"
-    return None, f"{found}: the readable loop runs, some hundred times slower"
+def build_rank(config: dict[str, Any], team: Team) -> Rank:
+    """Make one rank of a run on several."""
+    part = build_part(from_dict(config).config, team, RankLoop)
+    assert isinstance(part.loop, RankLoop)
+    return Rank(part.agent, part.loop, team)
 
 
-def _compile_networks(config: Config, agent: Agent) -> str | None:
-    """Have torch compile the update where it is wanted; returns what to say of it."""
-    wanted = config.train.compile
-    through_torch = [network for network in agent.networks if network.device is not None]
-    if not through_torch:
-        return "the network runs in NumPy, where nothing is compiled: leave this out" if wanted == "on" else None
-    settings: Any = config.agent
-    steps = settings.gradient_steps_of(config.train.total_steps, config.env.num_envs)
-    compiled = wanted == "on" or (wanted == "auto" and steps >= MIN_COMPILED_GRADIENT_STEPS)
-    for network in through_torch:
-        network.mode = "compiled" if compiled else ("eager" if wanted == "off" else "graphs")
-    if not compiled:
-        return None
-    return None if wanted == "on" else f"about {steps:,} gradient steps: torch compiles them first, for up to a minute"
+def build(config: Config) -> Experiment:
+    """Put the parts together, on as many ranks as there shall be."""
+    count = config.train.data_parallel
+    if count == 1:
+        return build_part(config, ALONE)
+    envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)  # for spaces and statistics
+    spec = replace(describe(config.env, envs), num_envs=config.env.num_envs)
+    agent = build_agent(config, spec, None)
+    gpu = device_name(agent) != "cpu"
+    settled = {"device": "cuda" if gpu else "cpu", "train": to_dict(config)["train"] | {"compile": "off"}}
+    with ExitStack() as stack:  # minibatches are ever of other lengths, so that nothing is compiled for them
+        ranks = stack.enter_context(ray_ranks(partial(build_rank, to_dict(config) | settled), count, gpu=gpu))
+        loop = DataParallelLoop(ranks, agent, envs)
+        return Experiment(config, spec, envs, agent, loop, refresh=loop.refresh, elsewhere=stack.pop_all())
 
 
 def device_name(agent: Agent) -> str:
@@ -155,7 +151,7 @@ class Run:
     def _build(self, stack: ExitStack) -> None:
         config, folder = self.config, self.folder
         self.experiment = build(config)
-        stack.callback(self.experiment.envs.close)
+        stack.callback(self.experiment.close)
         spec, agent = self.experiment.spec, self.experiment.agent
         self.evaluator = Evaluator(config, spec, agent)
         stack.callback(self.evaluator.close)
@@ -181,6 +177,7 @@ class Run:
 
     def _evaluated(self, episodes: int, stream: Stream, *key: int) -> dict[str, Any]:
         seeds = env_seeds(self.config.seed, stream, episodes, *key)
+        self.experiment.refresh()
         return self.evaluator(seeds, wrapper_state(self.experiment.envs), interval=False)
 
     def _parts(self) -> dict[str, Any]:
@@ -194,6 +191,7 @@ class Run:
         }
 
     def _save(self, step: int) -> None:
+        self.experiment.refresh()
         state = {name: part.state_dict() for name, part in self._parts().items()}
         folder = self.folder / "checkpoints"
         checkpoint.save(folder, step, state, config=to_dict(self.config), score=self.evaluate.score_at(step))

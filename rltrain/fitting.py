@@ -76,7 +76,27 @@ def environment(config: Config) -> EnvSpec | list[Problem]:
 
 def misfits(config: Config, spec: EnvSpec) -> list[Problem]:
     """What does not fit together where the environment is as it should be."""
+    spec = replace(spec, num_envs=spec.num_envs * config.train.data_parallel)
     return list(_misfits(config, spec)) or list(_not_compiled(config))
+
+
+def _undivided(config: Config) -> str | None:
+    """Why a run cannot be divided among several processes; None where it can."""
+    agent: Any = config.agent
+    if not getattr(agent, "averages_gradients", False):
+        return f"{agent.name} learns in one process: leave this out, or use {_or(dividing_agents())}"
+    if config.bonuses:
+        return "bonuses learn from what one process sees: leave them out, or this"
+    if config.train.compile == "on":
+        return "nothing is compiled for several processes: leave train.compile out, or this"
+    if config.group is not None:
+        return "is for one run; several seeds are trained at once anyway: leave seeds out, or this"
+    return None
+
+
+def dividing_agents() -> list[str]:
+    """The agents that several processes can learn together."""
+    return [name for name in names("agents") if getattr(settings_class("agents", name), "averages_gradients", False)]
 
 
 def _not_compiled(config: Config) -> Iterator[Problem]:
@@ -95,6 +115,8 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
         yield Problem("exploration" if agent.explores_with is None else "exploration.name", reason)
     if config.bonuses and (reason := bonus_misfit(agent)):
         yield Problem("bonuses", reason)
+    if config.train.data_parallel > 1 and (reason := _undivided(config)):
+        yield Problem("train.data_parallel", reason)
     parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
     for part in parts:
         if part is not None:

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
 from rltrain.diagnostics import Diagnostics
-from rltrain.envs.vector import begin, restore, snapshot
+from rltrain.envs.vector import ENDED_ELSEWHERE, begin, restore, snapshot
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
@@ -67,7 +67,7 @@ class EnvironmentLoop:
             self.steps += envs.num_envs
             progress.metrics.update(agent.update())
             self._obs = next_obs
-            if np.count_nonzero(done := terminated | truncated):
+            if np.count_nonzero(done := terminated | truncated) or ENDED_ELSEWHERE in info:
                 self._count(progress, done, info)
                 first_obs, _ = envs.reset(options={"reset_mask": done})
                 self._obs = next_obs.copy()  # the agent may have kept next_obs
@@ -98,8 +98,7 @@ class EnvironmentLoop:
             f"environment {index} paid the reward {reward[index]} after {self.steps:,} steps: rewards must be finite"
         )
 
-    @staticmethod
-    def _count(progress: Progress, done: np.ndarray, info: dict[str, np.ndarray]) -> None:
+    def _count(self, progress: Progress, done: np.ndarray, info: dict[str, np.ndarray]) -> None:
         # A lost episode is truncated for the agent, which ends its n-step windows and traces as any truncation does,
         # so that there is nothing to abandon. It has neither a return nor a length.
         lost = info.get("lost")

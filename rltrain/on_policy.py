@@ -94,6 +94,7 @@ class OnPolicyAgent(ABC):
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
         init_rng, self._rng = rng.spawn(2)
         self._config = config
+        self._team = spec.team
         self._encode = Encoder(spec.observation_space)
         self.policy: Distribution = config.distribution(spec.action_space)
         self._value = slice(0, self.value_heads)  # columns of the outputs
@@ -102,7 +103,7 @@ class OnPolicyAgent(ABC):
         self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
         self._choice: Array  # of the latest act
         self._seen: Array  # encoded observations of the latest act
-        self._steps = 0  # environment steps observed
+        self._steps = 0  # environment steps observed, by all ranks
 
     @property
     def value_heads(self) -> int:
@@ -140,8 +141,8 @@ class OnPolicyAgent(ABC):
         return self.policy.action(self._choice)
 
     def _draw(self, outputs: Array) -> Array:
-        """Choices (N, C) for the policy's outputs."""
-        return self.policy.sample(outputs, self._rng)
+        """Choices (N, C) for the policy's outputs; random numbers are drawn for the environments of all ranks."""
+        return np.asarray(self._team.part(self.policy.sample(self._team.spread(outputs), self._rng)))
 
     def values(self, obs: Array) -> Array | None:
         """V(s) of the reward, (N,), where there is a critic."""
@@ -151,7 +152,7 @@ class OnPolicyAgent(ABC):
 
     def observe(self, transition: Transition) -> None:
         """Count the step; what else is kept is up to the agent."""
-        self._steps += len(transition.reward)
+        self._steps += len(transition.reward) * self._team.size
 
     @abstractmethod
     def update(self) -> Metrics:

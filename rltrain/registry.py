@@ -107,9 +107,14 @@ def settings_class(kind: Kind, name: str) -> type[Settings]:
     return _settings(find(kind, name), name)
 
 
+plugins: list[str] = []
+"""The user's own modules that this process has imported, for those that shall have them too."""
+
+
 def load_plugins(modules: list[str]) -> None:
     """Import the user's own modules, then those that installed packages name as entry points."""
     for module in modules:
         importlib.import_module(module)
+    plugins.extend(module for module in modules if module not in plugins)
     for entry_point in entry_points(group="rltrain.plugins"):
         entry_point.load()

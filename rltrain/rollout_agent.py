@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from rltrain.rollout import IntrinsicSettings, Rollout
 
 class RolloutSettings(OnPolicySettings):
     """Settings of the agents that learn from rollouts."""
+
+    averages_gradients: ClassVar[bool] = True
 
     intrinsic: IntrinsicSettings | None = None
     """Learn the value of what bonuses pay apart from that of the rewards; null adds bonuses to the reward."""
@@ -47,8 +49,20 @@ class Batch(NamedTuple):
         return Batch(*(column[rows] for column in self))
 
 
+class Minibatch(NamedTuple):
+    """Some rows of the rollouts of all ranks."""
+
+    own: Batch  # (B', ...) those of this rank
+    among: Tensor  # (B,) the advantages of all
+    share: float  # B' / B
+
+
 class RolloutAgent(OnPolicyAgent):
-    """Learns whenever `n_steps` vector steps are collected."""
+    """Learns whenever `n_steps` vector steps are collected.
+
+    In a team the rollout is what all ranks collected: a gradient is the mean over everybody's rows, and so are the
+    mean and the deviation of advantages.
+    """
 
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
         super().__init__(config, spec, exploration=exploration, rng=rng, device=device)
@@ -101,6 +115,41 @@ class RolloutAgent(OnPolicyAgent):
             advantage = intrinsic.extrinsic_coef * advantage + intrinsic.coef * advantages[:, 1]
         batch = Batch(seen[:count], choice, advantage, target, log_prob, values[:count])
         return Batch(*(to_device(column, device) for column in batch))
+
+    def _everyone(self, column: Tensor) -> Tensor:
+        """A column of all ranks' rows (T * R * N, ...), from that of this rank's (T * N, ...)."""
+        rest = column.shape[1:]
+        ranks = self._team.gather(column.reshape(*self.rollout.over.shape, *rest))  # (R, T, N, ...)
+        return ranks.swapaxes(0, 1).reshape(-1, *rest)
+
+    def _minibatches(self, batch: Batch, among: Tensor, size: int) -> Iterator[Minibatch]:
+        """All rows in random order, `size` at a time: of each what is here, and the advantages of all of it.
+
+        A rank that has no row of a minibatch takes any, and it counts nothing.
+        """
+        device, count = self.network.device, len(among)
+        order = self._rng.permutation(count)
+        here, places = self._team.locate(order, self.rollout.over.shape[1])
+        before = np.append(0, np.cumsum(here))  # rows of this rank that come before a place in the order
+        batch, among = batch.take(to_device(places, device)), among[to_device(order, device)]
+        for at in range(0, count, size):
+            to = min(at + size, count)
+            first, last = int(before[at]), int(before[to])
+            some = min(first, len(places) - 1)
+            yield Minibatch(batch.take(slice(some, max(last, some + 1))), among[at:to], (last - first) / (to - at))
+
+    def _gradient(self, share: float, obs: Tensor, *arguments: Tensor) -> Any:
+        """Fill the network's gradient with that of everybody's loss; returns what `_output_gradient` tells beside it.
+
+        The rows that are given are a `share` of everybody's.
+        """
+        learnt = self.network.learn(self._output_gradient, obs, *arguments)
+        self._team.average(self.network.gradient, share)
+        return learnt
+
+    @abstractmethod
+    def _output_gradient(self, outputs: Tensor, *arguments: Any) -> tuple[Tensor, Any]:
+        """Gradient of the loss, a mean over rows, at the outputs (B, O), and what is to be told of them."""
 
     def abandon(self, env: int) -> None:
         """The steps of the open episode stay, as of one that was cut short."""

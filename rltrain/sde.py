@@ -70,7 +70,7 @@ class SDERolloutAgent(RolloutAgent):
         if not isinstance(policy, StateDependentGaussian):
             return super()._draw(outputs)
         if self.rollout.steps % (self.rollout_steps if every == -1 else every) == 0:
-            self._noise = policy.draw(outputs, self._rng)
+            self._noise = self._team.part(policy.draw(self._team.spread(outputs), self._rng))
         return policy.held(outputs, self._noise)
 
     def state_dict(self) -> State:

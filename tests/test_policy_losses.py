@@ -185,8 +185,8 @@ SPACES = {
 AGENTS = {
     "reinforce": (Reinforce, ReinforceSettings, ("choice", "advantage", "target", "weight", 2)),
     "actor_critic": (ActorCritic, ActorCriticSettings, ("choice", "advantage", "target")),
-    "a2c": (A2C, A2CSettings, ("choice", "advantage", "target")),
-    "ppo": (PPO, PPOSettings, ("choice", "advantage", "target", "old_log_prob", "old_value", 0.2, 0.5)),
+    "a2c": (A2C, A2CSettings, ("choice", "advantage", "target", "advantage")),
+    "ppo": (PPO, PPOSettings, ("choice", "advantage", "target", "old_log_prob", "old_value", "advantage", 0.2, 0.5)),
 }
 SMALL = {"hidden_sizes": (8,), "n_steps": 6, "batch_size": 6, "ent_coef": 0.1}
 

@@ -159,7 +159,7 @@ def test_an_agents_whole_gradient_is_autograds(shared):
     rng = np.random.default_rng(1)
     obs, choice = (rng.normal(size=(16, 2)).astype(np.float32) for _ in range(2))
     advantage, target = (rng.normal(size=16).astype(np.float32) for _ in range(2))
-    made.network.learn(made._output_gradient, obs, choice, advantage, target[:, None])
+    made.network.learn(made._output_gradient, obs, choice, advantage, target[:, None], advantage)
     monkeyed = module_network(_plans(made, shared), "cpu")
     x = torch.from_numpy(obs)
     outputs = monkeyed._module(x)

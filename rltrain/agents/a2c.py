@@ -57,9 +57,9 @@ class A2C(SDERolloutAgent):
 
     def _learn(self) -> Metrics:
         config = self._config
-        obs, *rest = self._collected(config.gamma, config.gae_lambda)
-        choice, advantage, target, *_ = rest
-        log_prob, value, entropy = self.network.learn(self._output_gradient, obs, choice, advantage, target)
+        obs, choice, advantage, target, *_ = self._collected(config.gamma, config.gae_lambda)
+        among = self._everyone(advantage) if config.normalize_advantage else advantage
+        log_prob, value, entropy = self._gradient(1 / self._team.size, obs, choice, advantage, target, among)
         learning_rate = config.learning_rate(self._steps)
         norm = descend(self.optimizer, self.network.gradient, learning_rate, config.max_grad_norm, self._steps)
         return {
@@ -72,13 +72,13 @@ class A2C(SDERolloutAgent):
         }
 
     def _output_gradient(
-        self, outputs: Tensor, choice: Tensor, advantage: Tensor, target: Tensor
+        self, outputs: Tensor, choice: Tensor, advantage: Tensor, target: Tensor, among: Tensor
     ) -> tuple[Tensor, Any]:
         """Gradient of the loss at the outputs (B, O); beside it log-probabilities, values and entropies (B,)."""
         config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
-            advantage = losses.normalized(advantage)
+            advantage = losses.normalized(advantage, among)
         d_log_prob = losses.policy_gradient(log_prob, advantage)
         d_value = config.vf_coef * losses.value_gradient(value, target, value, None)
         return output_gradient(d_value, pull(d_log_prob, -config.ent_coef / len(value))), (log_prob, value, entropy)

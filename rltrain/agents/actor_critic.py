@@ -82,7 +82,7 @@ class ActorCritic(RolloutAgent):
         config, steps = self._config, self._steps
         obs, choice, delta, target, *_ = self._collected(config.gamma, 0.0)
         weighted = delta * to_device(self._weight, self.network.device)
-        value, entropy = self.network.learn(self._output_gradient, obs, choice, weighted, target)
+        value, entropy = self._gradient(1 / self._team.size, obs, choice, weighted, target)
         gradient, rate = self.network.gradient, config.learning_rate(steps)
         finite_gradient(gradient, config.max_grad_norm, steps)
         self.optimizer.step(gradient[self._actor], rate)

@@ -26,7 +26,7 @@ from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.on_policy import explained_variance, output_gradient
-from rltrain.rollout_agent import Batch, never_full
+from rltrain.rollout_agent import Batch, Minibatch, never_full
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 
@@ -94,22 +94,24 @@ class PPO(SDERolloutAgent):
             None if schedule is None else to_device(np.array(schedule(self._steps), np.float32), device)
             for schedule in (config.clip_range, config.clip_range_vf)
         )
-        for obs, *rest in self._minibatches(batch):
-            learnt = self.network.learn(self._output_gradient, obs, *rest, clip, clip_vf)
-            stops = config.target_kl is not None and float(_approximate_kl(learnt[0])) > 1.5 * config.target_kl
+        for part in self._every_minibatch(batch):
+            learnt = self._gradient(part.share, *part.own, part.among, clip, clip_vf)
+            stops = config.target_kl is not None and self._divergence(learnt[0], part.share) > 1.5 * config.target_kl
             if stops:
                 break
             descend(self.optimizer, self.network.gradient, learning_rate, config.max_grad_norm, self._steps)
         early = {} if config.target_kl is None else {"train/early_stop": float(stops)}
-        return self._metrics(batch, rest, learnt, clip, clip_vf) | early
+        return self._metrics(batch, part, learnt, clip, clip_vf) | early
 
-    def _minibatches(self, batch: Batch) -> Iterator[Batch]:
+    def _every_minibatch(self, batch: Batch) -> Iterator[Minibatch]:
         """Every epoch's, in a random order of its own."""
-        count, size = len(batch.advantage), self._config.batch_size
+        among = self._everyone(batch.advantage)
         for _ in range(self._config.n_epochs):
-            shuffled = batch.take(to_device(self._rng.permutation(count), self.network.device))
-            for at in range(0, count, size):
-                yield shuffled.take(slice(at, at + size))
+            yield from self._minibatches(batch, among, self._config.batch_size)
+
+    def _divergence(self, log_ratio: Tensor, share: float) -> float:
+        """The approximate KL divergence over everybody's rows."""
+        return float(self._team.average(np.array(float(_approximate_kl(log_ratio))), share))
 
     def _output_gradient(
         self,
@@ -119,6 +121,7 @@ class PPO(SDERolloutAgent):
         target: Tensor,
         old_log_prob: Tensor,
         old_value: Tensor,
+        among: Tensor,
         clip: Tensor,
         clip_vf: Tensor | None,
     ) -> tuple[Tensor, Any]:
@@ -126,17 +129,17 @@ class PPO(SDERolloutAgent):
         config, value = self._config, outputs[:, self._value]
         log_prob, entropy, pull = self.policy.evaluate(outputs[:, self._policy], choice)
         if config.normalize_advantage:
-            advantage = losses.normalized(advantage)
+            advantage = losses.normalized(advantage, among)
         d_log_prob = losses.clipped_surrogate_gradient(log_prob, old_log_prob, advantage, clip)
         d_value = config.vf_coef * losses.value_gradient(value, target, old_value, clip_vf)
         grad = output_gradient(d_value, pull(d_log_prob, -config.ent_coef / len(value)))
         return grad, (log_prob - old_log_prob, value, entropy)
 
-    def _metrics(self, batch: Any, rest: Any, learnt: Any, clip: Tensor, clip_vf: Tensor | None) -> Metrics:
+    def _metrics(self, batch: Batch, part: Minibatch, learnt: Any, clip: Tensor, clip_vf: Tensor | None) -> Metrics:
         """Of the last minibatch, but the explained variance of the whole rollout."""
-        _, advantage, target, old_log_prob, old_value = rest
+        _, _, advantage, target, old_log_prob, old_value = part.own
         log_ratio, value, entropy = learnt
-        normal = losses.normalized(advantage) if self._config.normalize_advantage else advantage
+        normal = losses.normalized(advantage, part.among) if self._config.normalize_advantage else advantage
         return {
             "train/policy_loss": lambda: losses.clipped_surrogate_loss(
                 log_ratio + old_log_prob, old_log_prob, normal, clip
@@ -145,7 +148,7 @@ class PPO(SDERolloutAgent):
             "train/entropy": entropy,
             "train/approx_kl": lambda: _approximate_kl(log_ratio),
             "train/clip_fraction": lambda: (abs(namespace(log_ratio).exp(log_ratio) - 1) > clip) * 1.0,
-            **explained_variance(batch.old_value, batch.target),
+            **explained_variance(self._everyone(batch.old_value), self._everyone(batch.target)),
             "train/learning_rate": self._config.learning_rate(self._steps),
             "train/clip_range": clip,
         }

@@ -48,6 +48,15 @@ class Engine(NamedTuple):
         with connected(self.address, insecure=self.insecure, cpus=workers) as ray:
             yield RayLauncher(ray, workers, plugins)
 
+    @contextmanager
+    def ranks(self, count: int) -> Iterator[None]:
+        """Ready for one run in `count` processes, which are always Ray's. Raises ConfigError, NoCluster."""
+        from rltrain.cluster import connected
+        from rltrain.sittings import usable_cores
+
+        with connected(self.address, insecure=self.insecure, cpus=max(count, usable_cores())):
+            yield
+
     @property
     def options(self) -> list[str]:
         """The same on a command line."""

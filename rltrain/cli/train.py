@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -74,19 +75,22 @@ def _start(config: Config, name: str, run_dir: Path | None, how: How) -> None:
     if config.group is not None:
         start(config, name, run_dir, how)
         return
-    _refuse_many(how)
-    folder = create_run(Path("runs"), name, config.seed, exact=run_dir)
-    with lock_run(folder):
-        write_atomic(folder / "config.yaml", dump(config))
-        _train(config, folder, None, how)
+    with _ready(config, how):
+        folder = create_run(Path("runs"), name, config.seed, exact=run_dir)
+        with lock_run(folder):
+            write_atomic(folder / "config.yaml", dump(config))
+            _train(config, folder, None, how)
 
 
-def _refuse_many(how: How) -> None:
+def _ready(config: Config, how: How) -> AbstractContextManager[None]:
+    """What a single run needs. Raises ConfigError for options that it has no use for."""
     from rltrain.core import ConfigError
 
-    if how.workers is not None or how.engine.name != "local":
+    ranks = config.train.data_parallel
+    if how.workers is not None or (how.engine.name != "local" and ranks == 1):
         option = "--workers" if how.workers is not None else f"--engine {how.engine.name}"
         raise ConfigError(f"{option}: a single run has one process; it goes with several seeds, such as --seeds 0-9")
+    return nullcontext() if ranks == 1 else how.engine.ranks(ranks)
 
 
 def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) -> None:
@@ -104,11 +108,11 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
         if is_group(folder):
             go_on(folder, stored, config, how)
             return
-        _refuse_many(how)
-        saved = newest_checkpoint(folder, config, lambda text: typer.echo(text, err=True))
-        if config != stored:
-            write_atomic(file, dump(config))
-        _train(config, folder, saved, how, resuming=True)
+        with _ready(config, how):
+            saved = newest_checkpoint(folder, config, lambda text: typer.echo(text, err=True))
+            if config != stored:
+                write_atomic(file, dump(config))
+            _train(config, folder, saved, how, resuming=True)
 
 
 def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str], path: Path | None) -> None:

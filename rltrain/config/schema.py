@@ -61,6 +61,12 @@ class TrainSettings(Settings):
     For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch. On a CUDA
     device the update runs from CUDA graphs, unless this is off.
     """
+    data_parallel: int = Field(default=1, ge=1, le=10_000)
+    """Processes that learn one agent together, on one machine or many, each with `env.num_envs` environments.
+
+    Gradients are averaged, and the result is that of one process with all the environments, up to rounding. For
+    ppo, a2c and actor_critic; needs Ray.
+    """
     stop: StopSettings = StopSettings()
 
 

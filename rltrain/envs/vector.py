@@ -25,8 +25,12 @@ from rltrain.envs.own import register
 from rltrain.envs.single import SingleEnv
 from rltrain.envs.workers import SupervisedVectorEnv
 from rltrain.registry import find
+from rltrain.team import ALONE, Team
 
 register()
+
+ENDED_ELSEWHERE = "ended_elsewhere"
+"""Told in an info where episodes ended on other ranks alone, and `reset` must be called, since all count together."""
 
 
 class StatefulVectorWrapper(VectorWrapper):
@@ -35,6 +39,8 @@ class StatefulVectorWrapper(VectorWrapper):
     name: str
     training = True
     """False in evaluation: the state is then used and never changed."""
+    team: Team = ALONE
+    """Whose environments are counted together."""
 
     def state_dict(self) -> State:
         """Everything that changes while training."""
@@ -68,9 +74,14 @@ def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = No
 
 
 def make_vector(
-    settings: EnvSettings, num_envs: int | None = None, *, training: bool = True, render_mode: str | None = None
+    settings: EnvSettings,
+    num_envs: int | None = None,
+    *,
+    training: bool = True,
+    render_mode: str | None = None,
+    team: Team = ALONE,
 ) -> VectorEnv:
-    """Make `num_envs` environments (the settings' number by default) that step together."""
+    """Make `num_envs` environments (the settings' number by default) that step together, for a rank of a team."""
     count = num_envs or settings.num_envs
     makers = [partial(make_env, settings, index, render_mode) for index in range(count)]
     envs: VectorEnv
@@ -86,7 +97,7 @@ def make_vector(
         component = find("wrappers", wrapper.name)(wrapper)  # type: ignore[attr-defined]
         if component.level == "vector":
             wrapped: StatefulVectorWrapper = component.wrap(envs)
-            wrapped.training = training
+            wrapped.training, wrapped.team = training, team
             envs = wrapped
     return envs
 
@@ -112,8 +123,8 @@ def call(envs: VectorEnv, name: str, *args: Any) -> tuple[Any, ...]:
     return results
 
 
-def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
-    """What agents may know of these environments."""
+def describe(settings: EnvSettings, envs: VectorEnv, team: Team = ALONE) -> EnvSpec:
+    """What agents may know of these environments, and of the team that they learn in."""
     spec = gym.spec(settings.id)
     return EnvSpec(
         id=settings.id,
@@ -123,6 +134,7 @@ def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
         max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
         reward_threshold=spec.reward_threshold,
         model=read_model(settings) if _numbered(envs) else None,  # an environment is made for it
+        team=team,
     )
 
 

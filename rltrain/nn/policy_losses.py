@@ -62,11 +62,16 @@ def value_gradient(value: Tensor, target: Tensor, old_value: Tensor, clip: Tenso
     return error * free * (2 / len(value))
 
 
-def normalized(advantage: Tensor) -> Tensor:
-    """(A - mean) / (std + 1e-8), and A itself where there is only one."""
-    if len(advantage) < 2:
+def normalized(advantage: Tensor, among: Tensor | None = None) -> Tensor:
+    """(A - mean) / (std + 1e-8), and A itself where there is only one.
+
+    Mean and standard deviation are those of `among` (M,), of which `advantage` may be a part; by default its own.
+    """
+    among = advantage if among is None else among
+    if len(among) < 2:
         return advantage
     xp = namespace(advantage)
-    centred = advantage - advantage.mean()
-    std = xp.sqrt((centred * centred).sum() / (len(advantage) - 1))
-    return centred / (std + 1e-8)
+    mean = among.mean()
+    centred = among - mean
+    std = xp.sqrt((centred * centred).sum() / (len(among) - 1))
+    return (centred if among is advantage else advantage - mean) / (std + 1e-8)

@@ -96,7 +96,7 @@ def test_the_gradient_of_both_heads_is_that_of_the_written_loss(clip_range_vf):
         values = torch.maximum(values, (cut - target) ** 2)
     (-(log_prob * advantage).mean() + 0.7 * values.mean(0).sum()).backward()
     found, _ = learnt._output_gradient(
-        told.detach(), choice, advantage, target, log_prob.detach(), old, torch.tensor(0.2), clip_range_vf
+        told.detach(), choice, advantage, target, log_prob.detach(), old, advantage, torch.tensor(0.2), clip_range_vf
     )
     torch.testing.assert_close(found, told.grad)
 

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, State
 from rltrain.envs.running import NormalizationSettings, RunningMoments
-from rltrain.envs.vector import StatefulVectorWrapper
+from rltrain.envs.vector import ENDED_ELSEWHERE, StatefulVectorWrapper
 
 
 class NormalizeObservation:
@@ -48,23 +48,35 @@ class _Normalized(StatefulVectorWrapper):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Normalise the first observations; only those of environments that were reset are counted."""
         mask = None if options is None else options.get("reset_mask")
+        if mask is not None and not mask.any():  # an episode has ended on another rank alone
+            self._count(self.team.rows(np.zeros(self.observation_space.shape), mask))
+            return np.zeros(self.observation_space.shape, np.float32), {}
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._normalize(obs, obs if mask is None else obs[mask]), info
+        self._count(self.team.rows(obs, mask))
+        return self._normalized(obs), info
 
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Normalise the observations, at an episode's end too."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
-        return self._normalize(obs, obs), reward, terminated, truncated, info
+        if self.training:
+            self._count(self.team.rows(obs))
+            ended = bool(np.count_nonzero(terminated | truncated))
+            if self.team.any(ended) and not ended:
+                info = info | {ENDED_ELSEWHERE: True}
+        return self._normalized(obs), reward, terminated, truncated, info
 
     def begun_anew(self, index: int, obs: Array) -> Array:
-        """Normalise and count the first observation of an episode that `reset` does not know of."""
+        """Normalise the first observation of an episode that `reset` does not know of; and count it, if alone."""
         row: Array = np.asarray(obs)[None]
-        return np.asarray(self._normalize(row, row)[0])
+        self._count(row[: self.team.size == 1])  # the others do not know of it
+        return np.asarray(self._normalized(row)[0])
 
-    def _normalize(self, obs: Array, counted: Array) -> Array:
+    def _count(self, rows: Array) -> None:
         if self.training:
-            self._statistics.update(counted)
+            self._statistics.update(rows)
             self._deviation = None
+
+    def _normalized(self, obs: Array) -> Array:
         if self._deviation is None:
             self._deviation = np.sqrt(self._statistics.var + self._config.epsilon)
         normal = (obs - self._statistics.mean) / self._deviation

@@ -60,7 +60,7 @@ class _Scaled(StatefulVectorWrapper):
         if self.training:
             self._returns *= self._config.gamma
             self._returns += reward
-            self._statistics.update(self._returns)
+            self._statistics.update(self.team.rows(self._returns))
             self._returns[terminated | truncated] = 0.0
         clip = self._config.clip
         scaled = reward / np.sqrt(self._statistics.var + self._config.epsilon)

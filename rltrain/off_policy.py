@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,6 +22,9 @@ from rltrain.settings import Settings
 
 class OffPolicySettings(Settings):
     """Settings that every agent with replay has; steps are environment steps, summed over all environments."""
+
+    sees_images: ClassVar[bool] = False
+    """Whether the agent's networks may have convolutions."""
 
     learning_rate: ScheduleSetting = Constant(value=1e-4)
     """A number, or a schedule of environment steps."""
@@ -63,7 +66,7 @@ class OffPolicySettings(Settings):
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""
-        if problem := vector_problem(config.agent.name, spec):
+        if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
         if self.learning_starts >= config.train.total_steps:
             yield Problem(
@@ -89,7 +92,7 @@ class OffPolicyAgent(ABC):
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator) -> None:
         self._init_rng, replay_rng, self._rng = rng.spawn(3)
         self._config = config
-        self._encode = Encoder(spec.observation_space)
+        self._encode = Encoder(spec.observation_space, images=self.Config.sees_images)
         self.replay = ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=replay_rng)
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most

@@ -1,4 +1,4 @@
-"""Registers the environments that tell exploration strategies apart; all but the last are known completely."""
+"""Registers our own environments: those that tell exploration strategies apart, and one of pixels."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _ENTRIES = {
     "RiverSwim": _Entry("river_swim", 100, None),
     "NChain": _Entry("n_chain", 100, None),
     "SparseGrid": _Entry("sparse_grid", 500, 0.9),
+    "Catch": _Entry("catch", None, 1.0),
     "SwingUp": _Entry("swing_up", 500, 200.0),
 }
 

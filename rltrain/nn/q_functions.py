@@ -15,6 +15,7 @@ from rltrain.core import Array, Metrics, State
 from rltrain.nn.arrays import Tensor, copy_into, move_towards
 from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
+from rltrain.nn.torso import Torso
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
 """(q (B * K, A), *arguments) -> gradient of the loss at q (B * K, A), and whatever else is wanted."""
@@ -42,16 +43,21 @@ class QFunction:
         noisy_std: float | None,
         rng: np.random.Generator,
         device: str,
+        torso: Torso | None = None,
     ) -> None:
+        """`sizes`: inputs and hidden layers. For images all heads share a `torso`, which makes these inputs."""
         self.heads, self._gradient, self._scale = heads, gradient, prior_scale
         self._dueling = dueling_layer(actions) if dueling else None
         shape = (*sizes, actions + dueling)
         plans = [blueprint(shape, activation, rng) for _ in range(heads)]
-        self.network: Network = build(plans, device)
+        self.network: Network = build(plans, device, torso=torso, rng=rng)
         self._noisy: NoisyNetwork | None = None
         if noisy_std is not None:
             self.network = self._noisy = NoisyNetwork(self.network, plans, noisy_std)
-        self.prior = build([blueprint(shape, activation, rng) for _ in range(heads)], device) if prior_scale else None
+        self.prior: Network | None = None
+        if prior_scale:
+            priors = [blueprint(shape, activation, rng) for _ in range(heads)]
+            self.prior = build(priors, device, torso=torso, rng=rng)
 
     def follow(self, other: QFunction, tau: float) -> None:
         """Move by a share `tau` to another's network: p = (1 - tau) p + tau other."""

@@ -74,7 +74,7 @@ class OffPolicySettings(Settings):
                 f"{self.learning_starts:,} steps before the first gradient step leave nothing of "
                 f"{config.train.total_steps:,} total steps",
             )
-        if problem := memory_problem(self.buffer_size, spec):
+        if problem := memory_problem(self.buffer_size, spec, self.n_step):
             yield Problem("agent.buffer_size", problem)
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:

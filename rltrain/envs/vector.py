@@ -121,9 +121,16 @@ def describe(settings: EnvSettings, envs: VectorEnv) -> EnvSpec:
         action_space=envs.single_action_space,
         num_envs=envs.num_envs,
         max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
+        frame_stack=_frame_stack(settings),
         reward_threshold=spec.reward_threshold,
         model=read_model(settings) if _numbered(envs) else None,  # an environment is made for it
     )
+
+
+def _frame_stack(settings: EnvSettings) -> int:
+    """K, where a wrapper stacks frames."""
+    stacks: list[Any] = [each for each in settings.wrappers if each.name == "frame_stack"]  # type: ignore[attr-defined]
+    return int(stacks[-1].size) if stacks else 1
 
 
 def _numbered(envs: VectorEnv) -> bool:

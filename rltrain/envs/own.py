@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module, util
 from typing import NamedTuple
 
 import gymnasium as gym
+
+from rltrain.core import ConfigError
 
 
 class _Entry(NamedTuple):
@@ -35,3 +38,22 @@ def register() -> None:
                 max_episode_steps=entry.limit,
                 reward_threshold=entry.threshold,
             )
+
+
+class _Package(NamedTuple):
+    """A package that knows environments whose ids begin alike."""
+
+    module: str
+    extra: str
+
+
+_PACKAGES = {"ALE/": _Package("ale_py", "atari"), "MiniGrid-": _Package("minigrid", "minigrid")}
+
+
+def prepare(env_id: str) -> None:
+    """Load the package that makes this id known, and no other. Raises ConfigError where it is not installed."""
+    for prefix, package in _PACKAGES.items():
+        if env_id.startswith(prefix) and env_id not in gym.registry:
+            if util.find_spec(package.module) is None:
+                raise ConfigError(f"{env_id} is not installed: pip install 'rltrain[{package.extra}]'")
+            gym.register_envs(import_module(package.module))

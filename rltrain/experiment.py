@@ -49,7 +49,9 @@ class Experiment:
     agent: Agent
     loop: Loop
     note: str | None = None
-    """Something that the user should be told once."""
+    """Something of what is compiled that the user should be told once."""
+    notes: tuple[str, ...] = ()
+    """The same of anything else."""
 
 
 def component_name(settings: Any) -> str:
@@ -91,7 +93,7 @@ def build(config: Config) -> Experiment:
     seeds = env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs)
     loop = EnvironmentLoop(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
     faster, note = _compiled(config, spec, loop, agent, list(bonuses.values()))
-    return Experiment(config, spec, envs, agent, faster or loop, note)
+    return Experiment(config, spec, envs, agent, faster or loop, note, tuple(config.agent.notes(spec)))
 
 
 def _compiled(

@@ -85,11 +85,20 @@ def problems(config: Config) -> list[Problem]:
         return found
     if config.env.vectorization == "compiled" and (reason := obstacle(config.env)) is not None:
         return [Problem("env.vectorization", f"{reason}: use auto or sync")]
+    return list(_misfits(config, _spec(config))) or list(_not_compiled(config))
+
+
+def notes(config: Config) -> list[str]:
+    """What a user should be told of a configuration that fits together."""
+    return list(config.agent.notes(_spec(config)))
+
+
+def _spec(config: Config) -> EnvSpec:
+    """What an agent will know of the environments, from one of them."""
     envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
     spec = describe(config.env, envs)
     envs.close()
-    spec = replace(spec, num_envs=config.env.num_envs)
-    return list(_misfits(config, spec)) or list(_not_compiled(config))
+    return replace(spec, num_envs=config.env.num_envs)
 
 
 def _not_compiled(config: Config) -> Iterator[Problem]:

@@ -15,9 +15,12 @@ from pydantic import Field, model_validator
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.networks import Activation
-from rltrain.replay import ReplayBuffer, memory_problem
+from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
+
+WORTH_TELLING = 2**28
+"""Bytes of replay from which a user is told."""
 
 
 class OffPolicySettings(Settings):
@@ -76,6 +79,11 @@ class OffPolicySettings(Settings):
             )
         if problem := memory_problem(self.buffer_size, spec, self.n_step):
             yield Problem("agent.buffer_size", problem)
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """How much memory replay takes, where that is much."""
+        if (need := required_bytes(self.buffer_size, spec, self.n_step)) > WORTH_TELLING:
+            yield f"replay of {self.buffer_size:,} transitions takes {need / 2**30:.1f} GiB when it is full"
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""

@@ -39,6 +39,10 @@ class Settings(BaseModel):
         """What is wrong with these settings in the company of the whole configuration and the environment."""
         return iter(())
 
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user should be told of these settings in this environment."""
+        return iter(())
+
 
 @cache
 def _scalars(cls: type[BaseModel], name: str) -> frozenset[type]:

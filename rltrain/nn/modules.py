@@ -146,5 +146,6 @@ def module_network(
         return ModuleNetwork(Branches(plans), device)
     from rltrain.nn.convolutions import Convolutions
 
+    torch.backends.cudnn.benchmark = True  # shapes come again and again
     assert rng is not None, "a torso needs a generator for its weights"
     return ModuleNetwork(Branches(plans, Convolutions(torso, rng, init)), device, threads=None)

@@ -37,26 +37,26 @@ def play(envs, acts):
 def test_frames_and_rewards_are_those_of_ale_pys_own_vector():
     from ale_py.vector_env import AtariVectorEnv
 
-    mine = make_vector(settings("MsPacman", clip_reward=False, sticky_actions=0.25))
+    mine = make_vector(settings("Assault", clip_reward=False, sticky_actions=0.25))
     first, _ = begin(mine, [3, 4])
-    its = AtariVectorEnv("ms_pacman", 2, num_threads=1, reward_clipping=False, repeat_action_probability=0.25)
+    its = AtariVectorEnv("assault", 2, num_threads=1, reward_clipping=False, repeat_action_probability=0.25)
     obs, _ = its.reset(seed=mine.unwrapped._seeds)
     np.testing.assert_array_equal(first, obs)
     paid = 0
-    for act in actions(0, 60, 2, 9):
+    for act in actions(0, 60, 2, 7):
         a, b = mine.step(act), its.step(act)
         for part, other in zip(a[:4], b[:4], strict=True):
             np.testing.assert_array_equal(part, other)
         paid += a[1].max()
-    assert paid > 1  # a pill is worth 10
+    assert paid > 1  # a hit is worth 21
     assert describe(settings(), mine).frame_stack == 4
     assert describe(settings(frame_skip=3), mine).max_episode_steps == 36_000
 
 
 def test_rewards_are_cut_in_training_only_and_scores_never():
-    envs, judged = make_vector(settings("MsPacman")), make_vector(settings("MsPacman"), training=False)
+    envs, judged = make_vector(settings("Assault")), make_vector(settings("Assault"), training=False)
     begin(envs, [1, 2]), begin(judged, [1, 2])
-    acts = actions(0, 80, 2, 9)
+    acts = actions(0, 80, 2, 7)
     cut, whole = (np.array([step[1] for step in play(each, acts)]) for each in (envs, judged))
     assert set(np.unique(cut)) == {0, 1}
     np.testing.assert_array_equal(cut, np.clip(whole, -1, 1))
@@ -140,7 +140,7 @@ def test_an_episode_that_cannot_be_repeated_is_named_and_begins_anew():
     saved = snapshot(envs)
     saved["episodes"][0]["obs"] = saved["episodes"][0]["obs"] + 1
     saved["episodes"][1] = {"origin": {"seed": 3}}
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="begins anew") as told:
         _, lost = restore(envs, saved, obs, seeds=[1, 2])
     assert lost == [0, 1]
     assert "does not repeat itself" in str(told[0].message)

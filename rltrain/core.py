@@ -75,6 +75,8 @@ class EnvSpec:
     """Space of one environment's action."""
     num_envs: int
     max_episode_steps: int | None = None
+    frame_stack: int = 1
+    """How many frames lie in the first dimension of an observation, each step a new one; 1 where none are stacked."""
     reward_threshold: float | None = None
     model: Model | None = None
     """Every probability of the environment, where it is finite and tells them; for planners and exact figures."""

@@ -10,13 +10,20 @@ import numpy as np
 from rltrain.core import Array, EnvSpec
 
 
-def vector_problem(agent: str, spec: EnvSpec) -> str | None:
-    """Why a perceptron cannot take this environment's observations, or None."""
+def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | None:
+    """Why a network cannot take this environment's observations, or None; `images` if it may have convolutions."""
     space = spec.observation_space
     flat = isinstance(space, gym.spaces.Box | gym.spaces.MultiBinary) and len(space.shape or ()) == 1
-    if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+    if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) or (images and is_image(space)):
         return None
+    if is_image(space):
+        return f"{agent} cannot see images, {spec.id} has {space}: use dqn, ppo or a2c, or add the wrapper flatten"
     return f"{agent} needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
+
+
+def is_image(space: gym.Space[Any]) -> bool:
+    """Whether observations are pixels: bytes in two dimensions, or in more with colours and frames."""
+    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and 2 <= len(space.shape) <= 4
 
 
 def alternatives(space: gym.Space[Any]) -> tuple[Array, Array] | None:
@@ -32,9 +39,14 @@ def alternatives(space: gym.Space[Any]) -> tuple[Array, Array] | None:
 
 
 class Encoder:
-    """Numbers of a Box or MultiBinary as they are; one-hot for each choice of Discrete and MultiDiscrete."""
+    """Numbers of a Box or MultiBinary as they are; one-hot for each choice of Discrete and MultiDiscrete.
 
-    def __init__(self, space: gym.Space[Any]) -> None:
+    With `images` pixels stay bytes, in the shape that they have: the network scales them.
+    """
+
+    def __init__(self, space: gym.Space[Any], *, images: bool = False) -> None:
+        self.image: tuple[int, ...] | None = space.shape if images and is_image(space) else None
+        """Shape of an image; None where observations become vectors."""
         self._table: Array | None = None  # (C,) for every choice, where its block begins, minus its first value
         parts = alternatives(space)
         if parts is None or isinstance(space, gym.spaces.MultiBinary):
@@ -44,8 +56,20 @@ class Encoder:
         self.size = int(counts.sum())
         self._table = np.cumsum(counts) - counts - starts
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one encoded observation."""
+        return self.image or (self.size,)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers of an encoded observation."""
+        return np.dtype(np.float32 if self.image is None else np.uint8)
+
     def __call__(self, obs: Array) -> Array:
-        """(N, *obs_shape) -> (N, size) float32."""
+        """(N, *obs_shape) -> (N, size) float32, or images as they are."""
+        if self.image is not None:
+            return np.ascontiguousarray(obs)
         if self._table is None:
             rows = np.ascontiguousarray(obs, np.float32)
             return rows if rows.ndim == 2 else rows.reshape(len(obs), -1)

@@ -47,7 +47,9 @@ class Experiment:
     agent: Agent
     loop: Loop
     note: str | None = None
-    """Something that the user should be told once."""
+    """Something of what is compiled that the user should be told once."""
+    notes: tuple[str, ...] = ()
+    """The same of anything else."""
     refresh: Callable[[], None] = lambda: None
     """Brings agent and wrappers up to date, where they learn elsewhere."""
     elsewhere: ExitStack = field(default_factory=ExitStack)
@@ -98,7 +100,7 @@ def build_part(config: Config, team: Team, kind: type[EnvironmentLoop] = Environ
     seeds = team.part(env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs * team.size))
     loop = kind(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
     faster, note = compiled_loop(config, spec, loop, agent, list(bonuses.values()))
-    return Experiment(config, spec, envs, agent, faster or loop, note)
+    return Experiment(config, spec, envs, agent, faster or loop, note, tuple(config.agent.notes(spec)))
 
 
 def build_rank(config: dict[str, Any], team: Team) -> Rank:

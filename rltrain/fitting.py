@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 
-from rltrain.config.schema import Config
-from rltrain.core import EnvSpec, Problem
+from rltrain.config.schema import Config, EnvSettings
+from rltrain.core import ConfigError, EnvSpec, Problem
 from rltrain.envs.classic.tasks import obstacle
+from rltrain.envs.own import prepare
 from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build
 from rltrain.registry import find, names, settings_class
@@ -23,7 +25,10 @@ def environment_problems(config: Config) -> list[Problem]:
     if ":" in env.id:
         return [Problem("env.id", f"'{env.id}' would import a module: name it with --plugin instead")]
     try:
+        prepare(env.id)
         gym.spec(env.id)
+    except ConfigError as error:
+        return [Problem("env.id", str(error))]
     except gym.error.DeprecatedEnv as error:
         return [Problem("env.id", str(error))]
     except gym.error.Error:
@@ -36,6 +41,8 @@ def environment_problems(config: Config) -> list[Problem]:
         for name in ("worker_timeout", "worker_restarts"):
             if getattr(env, name) != fields[name].default:
                 return [Problem(f"env.{name}", "is for worker processes: set env.vectorization to async")]
+    if env.atari is not None:
+        return list(_atari_problems(env))
     try:
         make_env(config.env).close()
         probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
@@ -49,6 +56,22 @@ def environment_problems(config: Config) -> list[Problem]:
             return [Problem(where, f"{env.id} cannot be made: {_first_line(inner)}")]
         return [Problem("env.wrappers", _first_line(error))]
     return []
+
+
+def _atari_problems(env: EnvSettings) -> Iterator[Problem]:
+    """What ale-py's vector cannot do."""
+    if not env.id.startswith("ALE/"):
+        near = "ALE/" + re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "-v5", env.id)
+        hint = f": did you mean '{near}'?" if near in gym.registry else ""
+        yield Problem("env.atari", f"is for ids that begin with ALE/, not {env.id}{hint}")
+    if env.vectorization != "auto":
+        yield Problem("env.vectorization", "with env.atari the games step in threads of their own: use auto")
+    if env.kwargs:
+        yield Problem("env.kwargs", "with env.atari a game takes none: see the settings of env.atari")
+    for wrapper in env.wrappers:
+        if find("wrappers", wrapper.name).level == "env":  # type: ignore[attr-defined]
+            name = wrapper.name  # type: ignore[attr-defined]
+            yield Problem("env.wrappers", f"{name} needs single environments, which env.atari has not: leave it out")
 
 
 def _first_line(error: Exception) -> str:
@@ -68,6 +91,16 @@ def environment(config: Config) -> EnvSpec | list[Problem]:
         return found
     if config.env.vectorization == "compiled" and (reason := obstacle(config.env)) is not None:
         return [Problem("env.vectorization", f"{reason}: use auto or sync")]
+    return list(_misfits(config, _spec(config))) or list(_not_compiled(config))
+
+
+def notes(config: Config) -> list[str]:
+    """What a user should be told of a configuration that fits together."""
+    return list(config.agent.notes(_spec(config)))
+
+
+def _spec(config: Config) -> EnvSpec:
+    """What an agent will know of the environments, from one of them."""
     envs = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
     spec = describe(config.env, envs)
     envs.close()

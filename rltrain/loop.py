@@ -105,6 +105,8 @@ class EnvironmentLoop:
         if lost is not None:
             progress.lost += int(lost.sum())
             done = done & ~lost
+        if "goes_on" in info:  # it has ended for the agent alone
+            done = done & ~info["goes_on"]
         told = info.get("_episode_success")
         for index in np.flatnonzero(done):
             progress.returns.append(float(info["episode_return"][index]))

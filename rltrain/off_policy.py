@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,13 +15,19 @@ from pydantic import Field, model_validator
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.networks import Activation
-from rltrain.replay import ReplayBuffer, memory_problem
+from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
+
+WORTH_TELLING = 2**28
+"""Bytes of replay from which a user is told."""
 
 
 class OffPolicySettings(Settings):
     """Settings that every agent with replay has; steps are environment steps, summed over all environments."""
+
+    sees_images: ClassVar[bool] = False
+    """Whether the agent's networks may have convolutions."""
 
     learning_rate: ScheduleSetting = Constant(value=1e-4)
     """A number, or a schedule of environment steps."""
@@ -64,7 +70,7 @@ class OffPolicySettings(Settings):
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""
-        if problem := vector_problem(config.agent.name, spec):
+        if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
         if self.learning_starts >= config.train.total_steps:
             yield Problem(
@@ -72,8 +78,13 @@ class OffPolicySettings(Settings):
                 f"{self.learning_starts:,} steps before the first gradient step leave nothing of "
                 f"{config.train.total_steps:,} total steps",
             )
-        if problem := memory_problem(self.buffer_size, spec):
+        if problem := memory_problem(self.buffer_size, spec, self.n_step):
             yield Problem("agent.buffer_size", problem)
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """How much memory replay takes, where that is much."""
+        if (need := required_bytes(self.buffer_size, spec, self.n_step)) > WORTH_TELLING:
+            yield f"replay of {self.buffer_size:,} transitions takes {need / 2**30:.1f} GiB when it is full"
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
@@ -90,7 +101,7 @@ class OffPolicyAgent(ABC):
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator) -> None:
         self._init_rng, replay_rng, self._rng = rng.spawn(3)
         self._config = config
-        self._encode = Encoder(spec.observation_space)
+        self._encode = Encoder(spec.observation_space, images=self.Config.sees_images)
         self.replay = self._make_replay(spec, replay_rng)
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most

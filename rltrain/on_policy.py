@@ -19,8 +19,10 @@ from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, resolve_device
 from rltrain.nn.distributions import Distribution, action_problem, distribution
-from rltrain.nn.networks import Activation, Init, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.initialisation import Init
+from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
+from rltrain.nn.torso import EncoderName, encoder_problem, torso
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 
@@ -43,6 +45,8 @@ class OnPolicySettings(Settings, ABC):
     """Units of each hidden layer."""
     activation: Activation = "tanh"
     """relu and tanh run fused in NumPy; the others through torch."""
+    encoder: EncoderName = "auto"
+    """Images: convolutions before the hidden layers, which actor and critic share; auto takes nature for screens."""
     shared_network: bool = False
     """One network with two heads for policy and value; false for a network each."""
     init: Init = "orthogonal"
@@ -80,8 +84,10 @@ class OnPolicySettings(Settings, ABC):
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment."""
-        if problem := vector_problem(config.agent.name, spec):
+        if problem := vector_problem(config.agent.name, spec, images=True):
             yield Problem("agent.name", problem)
+        elif problem := encoder_problem(self.encoder, spec):
+            yield Problem("agent.encoder", problem)
         if problem := action_problem(spec.action_space, squash=self.squash):
             yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
 
@@ -95,11 +101,13 @@ class OnPolicyAgent(ABC):
         init_rng, self._rng = rng.spawn(2)
         self._config = config
         self._team = spec.team
-        self._encode = Encoder(spec.observation_space)
+        self._encode = Encoder(spec.observation_space, images=True)
+        image = self._encode.image
+        self._torso = None if image is None else torso(config.encoder, image)
         self.policy: Distribution = config.distribution(spec.action_space)
         self._value = slice(0, self.value_heads)  # columns of the outputs
         self._policy = slice(self.value_heads, self.value_heads + self.policy.outputs)
-        self.network = self._build(init_rng, resolve_device(device, config.hidden_sizes))
+        self.network = self._build(init_rng, resolve_device(device, config.hidden_sizes, self._torso))
         self.optimizer = make_optimizer(config.optimizer, self.network.parameters, config.optimizer_eps)
         self._choice: Array  # of the latest act
         self._seen: Array  # encoded observations of the latest act
@@ -111,20 +119,21 @@ class OnPolicyAgent(ABC):
         return 1
 
     def _build(self, rng: np.random.Generator, device: str) -> Network:
-        """The critic's parameters come first, the actor's after them."""
+        """The critic's parameters come first, the actor's after them; before both, the convolutions that they share."""
         config, free = self._config, self.policy.free
         heads = self.policy.outputs - self.policy.features - (0 if free is None else len(free))
         extra: dict[str, Any] = {"free": free, "features": self.policy.features > 0}
         own = {"activation": config.activation, "rng": rng, "init": config.init}
-        inner = (self._encode.size, *config.hidden_sizes)
+        inputs = self._encode.size if self._torso is None else self._torso.features
+        inner, eyes = (inputs, *config.hidden_sizes), {"torso": self._torso, "rng": rng, "init": config.init}
         self.critic_parameters = 0  # of the network's, those that are the critic's alone
         values = self.value_heads
         if config.shared_network and values:
             gain = [1.0] * values + [POLICY_GAIN] * heads
-            return build([blueprint((*inner, values + heads), gain=gain, **extra, **own)], device)
+            return build([blueprint((*inner, values + heads), gain=gain, **extra, **own)], device, **eyes)
         critics = [blueprint((*inner, values), **own)] if values else []
         self.critic_parameters = sum(critic.parameters for critic in critics)
-        return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, **extra, **own)], device)
+        return build([*critics, blueprint((*inner, heads), gain=POLICY_GAIN, **extra, **own)], device, **eyes)
 
     @property
     def networks(self) -> tuple[Network, ...]:

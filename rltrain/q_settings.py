@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from rltrain.core import EnvSpec, Problem
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
+from rltrain.nn.torso import EncoderName, encoder_problem
 from rltrain.off_policy import OffPolicySettings
 from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
@@ -31,6 +32,9 @@ class MunchausenSettings(Settings):
 class DQNSettings(OffPolicySettings):
     """Settings of the deep Q-network; steps are environment steps, summed over all environments."""
 
+    sees_images: ClassVar[bool] = True
+    encoder: EncoderName = "auto"
+    """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""
     target_update_interval: int = Field(default=10_000, ge=1)
     """Steps between updates of the target network, which happen before a block of gradient steps."""
     double: bool = False
@@ -94,6 +98,8 @@ class DQNSettings(OffPolicySettings):
             )
             return
         yield from super().problems(config, spec)
+        if problem := encoder_problem(self.encoder, spec):
+            yield Problem("agent.encoder", problem)
         if self.visits is not None:
             yield from self._visit_problems(config, spec, self.visits)
 

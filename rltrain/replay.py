@@ -5,7 +5,7 @@ Source: Lin 1992; Mnih et al. 2015. Legend: N environments, B batch, M capacity,
 Rows are finished when they are stored: an n-step row holds r_t + gamma r_(t+1) + ... , the discount
 gamma**(actual n), or 0 where the task ended, and the observation that many steps later. At an
 episode's end every open row is finished early, so no row ever crosses an episode, and a sample is a
-plain gather.
+plain gather. Images are kept as frames, each once (`frames.py`), and rows hold their places.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
+from rltrain.encoding import is_image
+from rltrain.frames import FrameStore, reach
 from rltrain.priorities import Priorities, PrioritySettings
 
 MEMORY_SHARE = 0.8
@@ -37,11 +39,17 @@ def stored_dtype(space: gym.Space[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
-def required_bytes(capacity: int, spec: EnvSpec) -> int:
-    """Bytes that a buffer of `capacity` transitions takes, known before it is made."""
+def required_bytes(capacity: int, spec: EnvSpec, n_step: int = 1) -> int:
+    """Bytes that a buffer of `capacity` transitions takes, known before it is made.
+
+    Of images, where episodes are long: each has a frame more than transitions.
+    """
     obs = int(np.prod(spec.observation_space.shape or ())) * stored_dtype(spec.observation_space).itemsize
     action = int(np.prod(spec.action_space.shape or ())) * stored_dtype(spec.action_space).itemsize
-    return capacity * (2 * obs + action + 8)  # reward and discount: 4 bytes each
+    if not is_image(spec.observation_space):
+        return capacity * (2 * obs + action + 8)  # reward and discount: 4 bytes each
+    frames = capacity + reach(spec.num_envs, n_step, spec.frame_stack)
+    return frames * (obs // spec.frame_stack + 8) + capacity * (action + 8 + 16)  # places of frames: 4 bytes, age: 8
 
 
 def available_bytes() -> int:
@@ -56,9 +64,9 @@ def available_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def memory_problem(capacity: int, spec: EnvSpec) -> str | None:
+def memory_problem(capacity: int, spec: EnvSpec, n_step: int = 1) -> str | None:
     """Why a buffer of this capacity is refused, or None."""
-    need, free = required_bytes(capacity, spec), available_bytes()
+    need, free = required_bytes(capacity, spec, n_step), available_bytes()
     if need <= MEMORY_SHARE * free:
         return None
     return (
@@ -80,10 +88,13 @@ class ReplayBuffer:
         prioritized: PrioritySettings | None = None,
         rng: np.random.Generator,
     ) -> None:
-        if problem := memory_problem(capacity, spec):
+        if problem := memory_problem(capacity, spec, n_step):
             raise ReplayError(problem)
-        shape = tuple(spec.observation_space.shape or ())
-        dtype = stored_dtype(spec.observation_space)
+        shape, dtype = tuple(spec.observation_space.shape or ()), stored_dtype(spec.observation_space)
+        self._frames: FrameStore | None = None
+        if is_image(spec.observation_space):
+            self._frames = FrameStore(capacity, shape, spec.num_envs, n_step=n_step, stack=spec.frame_stack)
+            shape, dtype = (), np.dtype(np.int32)  # rows hold places of frames
         self._capacity = capacity
         self._rng = rng
         self._columns: dict[str, Array] = {
@@ -106,7 +117,7 @@ class ReplayBuffer:
 
     def add(self, transition: Transition) -> None:
         """Store one step of N environments. Raises ReplayError for an observation that is not finite."""
-        obs, next_obs = self._cast(transition.obs), self._cast(transition.next_obs)
+        obs, next_obs = self._observations(transition.obs, transition.next_obs)
         if self._n_step == 1:
             discounts = np.where(transition.terminated, 0.0, self._gamma)
             for i in range(len(obs)):
@@ -122,6 +133,12 @@ class ReplayBuffer:
     def abandon(self, env: int) -> None:
         """Give up the steps of an open episode that wait for their n-step return."""
         self._windows[env].clear()
+
+    def _observations(self, obs: Array, next_obs: Array) -> tuple[Array, Array]:
+        """What rows hold of these observations (N, ...)."""
+        if self._frames is not None:
+            return self._frames.place(obs, next_obs)
+        return self._cast(obs), self._cast(next_obs)
 
     def _cast(self, obs: Array) -> Array:
         dtype = self._columns["obs"].dtype
@@ -144,6 +161,13 @@ class ReplayBuffer:
             self._priorities.add(at)
         self._position = (at + 1) % self._capacity
         self._size = min(self._size + 1, self._capacity)
+        if self._frames is not None:
+            self._frames.stored(at, self._oldest)
+
+    @property
+    def _oldest(self) -> int | None:
+        """Row of the oldest transition, once there is one to be overwritten."""
+        return self._position if self._size == self._capacity else None
 
     def sample(self, batch_size: int, *, beta: float = 1.0) -> Batch:
         """Draw `batch_size` rows. The batch's memory is used again by the next call.
@@ -158,6 +182,9 @@ class ReplayBuffer:
         arrays, batch = self._batches.get(batch_size) or self._make_batch(batch_size)
         for name, column in self._columns.items():
             np.take(column, indices, axis=0, out=arrays[name], mode="clip")
+        if self._frames is not None:
+            obs, next_obs = (self._frames.take(arrays[name]) for name in ("obs", "next_obs"))
+            batch = batch._replace(obs=obs, next_obs=next_obs)
         return batch._replace(indices=indices, weight=batch.weight if weight is None else weight.astype(np.float32))
 
     def update_priorities(self, indices: Array, error: Array) -> None:
@@ -175,13 +202,18 @@ class ReplayBuffer:
 
     def state_dict(self) -> State:
         """The filled part of the ring, the open n-step rows and the generator."""
-        state: State = {
-            "columns": {name: column[: self._size].copy() for name, column in self._columns.items()},
-            "position": self._position,
-            "windows": [window.state_dict() for window in self._windows],
-            "rng": self._rng.bit_generator.state,
-        }
-        return state if self._priorities is None else state | {"priorities": self._priorities.state_dict(self._size)}
+        columns = {name: column[: self._size].copy() for name, column in self._columns.items()}
+        windows = [each.state_dict() for each in self._windows]
+        state = {"columns": columns, "position": self._position, "windows": windows}
+        if self._frames is not None:
+            number = self._frames.numbers()
+            columns |= {name: number[columns[name]] for name in ("obs", "next_obs")}
+            for each in windows:
+                each["obs"] = [np.array(number[slot]) for slot in each["obs"]]
+            state["frames"] = self._frames.state_dict(self._size)
+        if self._priorities is not None:
+            state["priorities"] = self._priorities.state_dict(self._size)
+        return state | {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
@@ -189,10 +221,12 @@ class ReplayBuffer:
         for name, column in self._columns.items():
             column[: self._size] = state["columns"][name]
         self._position = state["position"]
-        for window, saved in zip(self._windows, state["windows"], strict=True):
-            window.load_state_dict(saved)
+        for each, saved in zip(self._windows, state["windows"], strict=True):
+            each.load_state_dict(saved)
         if self._priorities is not None:
             self._priorities.load_state_dict(state["priorities"])
+        if self._frames is not None:
+            self._frames.load_state_dict(state["frames"], self._oldest)
         self._rng.bit_generator.state = state["rng"]
 
 

@@ -1,11 +1,12 @@
 """What an agent did since its last update, and what it was worth.
 
-Legend: T steps, N environments, I numbers of an encoded observation.
+Legend: T steps, N environments, I numbers of an encoded observation (for an image, its whole shape).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import DTypeLike
 from pydantic import Field
 
 from rltrain.core import Array, RltrainError, State
@@ -54,8 +55,8 @@ def gae(reward: Array, value: Array, next_value: Array, over: Array, gamma: floa
 
 
 def check_finite(obs: Array) -> None:
-    """Raise BadObservation where one of these observations (B, I) is not finite."""
-    if not np.isfinite(obs).all():
+    """Raise BadObservation where one of these observations (B, I) is not finite; bytes always are."""
+    if obs.dtype.kind == "f" and not np.isfinite(obs).all():
         row = int(np.flatnonzero(~np.isfinite(obs).all(axis=1))[0])
         raise BadObservation(f"the environment returned an observation that is not finite in float32: {obs[row]}")
 
@@ -63,15 +64,18 @@ def check_finite(obs: Array) -> None:
 class Rollout:
     """T steps of N environments, one row a step."""
 
-    def __init__(self, steps: int, envs: int, size: int, policy: Distribution) -> None:
-        self.obs = np.zeros((steps, envs, size), np.float32)
+    def __init__(
+        self, steps: int, envs: int, shape: tuple[int, ...], policy: Distribution, dtype: DTypeLike = np.float32
+    ) -> None:
+        """`shape` and `dtype` are an encoded observation's."""
+        self._seen = np.zeros((steps + 1, envs, *shape), dtype)
+        self.obs, self._last = self._seen[:-1], self._seen[-1]  # the last is what came after the latest step
         self.choice = np.zeros((steps, envs, policy.choice_size), policy.choice_dtype)
         self.reward = np.zeros((steps, envs), np.float32)
         self.bonus = np.zeros((steps, envs), np.float32)  # what has a value of its own
         self.terminated = np.zeros((steps, envs), bool)
         self.over = np.zeros((steps, envs), bool)
         self._cut: list[tuple[int, int, Array]] = []  # (t, n, observation) where an episode was cut short
-        self._last = np.zeros((envs, size), np.float32)  # the observations after the latest step
         self.steps = 0
 
     @property
@@ -112,10 +116,13 @@ class Rollout:
         self._cut, self.steps = [], 0
 
     def everything_seen(self) -> Array:
-        """All observations whose value is needed, (T * N + N + cut short, I). Raises BadObservation."""
-        size = self.obs.shape[2]
-        cut = np.array([obs for _, _, obs in self._cut], np.float32).reshape(-1, size)
-        seen = np.concatenate((self.obs.reshape(-1, size), self._last, cut))
+        """All observations whose value is needed, (T * N + N + cut short, I). Raises BadObservation.
+
+        They may lie in the rollout's own memory.
+        """
+        seen = self._seen.reshape(-1, *self._seen.shape[2:])
+        if self._cut:
+            seen = np.concatenate((seen, np.stack([obs for _, _, obs in self._cut])))
         check_finite(seen)
         return seen
 

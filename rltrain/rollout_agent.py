@@ -66,7 +66,7 @@ class RolloutAgent(OnPolicyAgent):
 
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
         super().__init__(config, spec, exploration=exploration, rng=rng, device=device)
-        self.rollout = Rollout(self.rollout_steps, spec.num_envs, self._encode.size, self.policy)
+        self.rollout = Rollout(self.rollout_steps, spec.num_envs, self._encode.shape, self.policy, self._encode.dtype)
 
     @property
     def value_heads(self) -> int:
@@ -103,9 +103,9 @@ class RolloutAgent(OnPolicyAgent):
     def _collected(self, gamma: float, lam: float) -> Batch:
         """The rollout's rows (T * N), with advantages and value targets, under the policy that acted."""
         rollout, device = self.rollout, self.network.device
-        seen = rollout.everything_seen()
+        seen = to_device(rollout.everything_seen(), device)  # once: images are large
         count = rollout.over.size
-        outputs = self.network.evaluate(to_device(seen, device))
+        outputs = self.network.evaluate(seen)
         choice = rollout.choice.reshape(count, self.policy.choice_size)
         log_prob = self.policy.evaluate(outputs[:count, self._policy], to_device(choice, device)).log_prob
         values = outputs[:, self._value].copy() if device is None else outputs[:, self._value].cpu().numpy()

@@ -40,6 +40,10 @@ class Settings(BaseModel):
         """What is wrong with these settings in the company of the whole configuration and the environment."""
         return iter(())
 
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user should be told of these settings in this environment."""
+        return iter(())
+
 
 _S = TypeVar("_S", bound=Settings)
 

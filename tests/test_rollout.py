@@ -97,7 +97,7 @@ class Line:
     """N environments that count up from 10 n; observation s, value of s: s itself."""
 
     def __init__(self, steps, envs=1):
-        self.rollout = Rollout(steps, envs, 1, POLICY)
+        self.rollout = Rollout(steps, envs, (1,), POLICY)
         self.obs = 10.0 * np.arange(envs, dtype=np.float32)[:, None]
 
     def step(self, terminated=(), truncated=(), bonus=0.0):
@@ -222,7 +222,7 @@ def test_nothing_of_a_rollout_is_left_in_the_next():
 
 
 def test_the_rollout_keeps_copies():
-    rollout = Rollout(1, 1, 1, POLICY)
+    rollout = Rollout(1, 1, (1,), POLICY)
     obs, after = np.array([[1.0]], np.float32), np.array([[2.0]], np.float32)
     rollout.add(obs, np.zeros((1, 1), np.int64), np.ones(1), after, np.array([False]), np.array([True]))
     obs[:], after[:] = 7, 7

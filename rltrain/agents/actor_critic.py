@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
+from rltrain.encoding import is_image
 from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, to_device
 from rltrain.nn.optimizers import finite_gradient, make_optimizer
@@ -41,7 +42,8 @@ class ActorCriticSettings(RolloutSettings):
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, or each other."""
         yield from super().problems(config, spec)
-        if self.shared_network and self.critic_learning_rate is not None:
+        shared = self.shared_network or is_image(spec.observation_space)
+        if shared and self.critic_learning_rate is not None:
             yield Problem(
                 "agent.critic_learning_rate", "actor and critic share a network and so a learning rate: leave this out"
             )

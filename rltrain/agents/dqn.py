@@ -39,6 +39,7 @@ from rltrain.nn.arrays import Tensor, resolve_device, to_device, to_numpy
 from rltrain.nn.networks import Network
 from rltrain.nn.optimizers import Adam, descend
 from rltrain.nn.q_functions import QFunction
+from rltrain.nn.torso import torso
 from rltrain.off_policy import OffPolicyAgent
 from rltrain.q_settings import DQNSettings, MunchausenSettings
 from rltrain.replay import ReplayBuffer
@@ -66,7 +67,9 @@ class DQN(OffPolicyAgent):
         assert isinstance(spec.action_space, gym.spaces.Discrete)
         actions = int(spec.action_space.n)
         self._first_action = int(spec.action_space.start)
-        device = resolve_device(device, config.hidden_sizes)
+        image = self._encode.image
+        self._torso = None if image is None else torso(config.encoder, image)
+        device = resolve_device(device, config.hidden_sizes, self._torso)
         self.q, self.target = (self._q_function(actions, self._init_rng, device) for _ in range(2))
         self.target.twin(self.q)
         self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
@@ -78,7 +81,7 @@ class DQN(OffPolicyAgent):
     def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
         config = self._config
         return self.q_function(
-            (self._encode.size, *config.hidden_sizes),
+            (self._encode.size if self._torso is None else self._torso.features, *config.hidden_sizes),
             config.activation,
             self._gradient,
             actions=actions,
@@ -89,6 +92,7 @@ class DQN(OffPolicyAgent):
             noisy_std=config.noisy_std if config.noisy else None,
             rng=rng,
             device=device,
+            torso=self._torso,
         )
 
     def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:

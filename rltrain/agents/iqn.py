@@ -34,6 +34,9 @@ COSINES = 64
 class IQNSettings(QRDQNSettings):
     """Settings of IQN."""
 
+    sees_images: ClassVar[bool] = False
+    """Its network has a form of its own, without convolutions."""
+
     n_quantiles: int = Field(default=8, ge=1, le=1_000)
     """Fractions drawn for the values that learn: the paper's N."""
     n_target_quantiles: int = Field(default=8, ge=1, le=1_000)
@@ -61,7 +64,7 @@ class ImplicitQFunction(QFunction):
         parts = shape[: own + 1], (COSINES, shape[own]), shape[own:]
         return [blueprint(part, activation, rng) for part in parts]
 
-    def _build(self, plans: Sequence[Blueprint], device: str) -> Network:
+    def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
         from rltrain.nn.modules import implicit_network  # loads torch
 
         return implicit_network(plans, device)

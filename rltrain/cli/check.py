@@ -22,4 +22,8 @@ def check(
     if loaded.tune is not None:
         for note in load_search(config, overrides or [])[1]:
             typer.echo(f"note: {note}", err=True)
+    from rltrain.fitting import notes
+
+    for note in notes(loaded):
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"{config}: ok ({loaded.agent.name} on {loaded.env.id})")  # type: ignore[attr-defined]

@@ -81,8 +81,9 @@ class Display:
         self._run = run
         self._began = (time.monotonic(), run.step)
         self._printed = time.monotonic()  # a rate of the first steps, which load and compile, would mislead
-        if not self._quiet and run.experiment.note is not None:
-            self._print(f"note: {run.experiment.note}")
+        for note in (run.experiment.note, *run.experiment.notes):
+            if not self._quiet and note is not None:
+                self._print(f"note: {note}")
 
     def __call__(self, progress: LoopProgress) -> bool:
         """Show where the run is."""

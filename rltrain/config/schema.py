@@ -11,6 +11,39 @@ from rltrain.config.tune import TuneSettings
 from rltrain.settings import Settings
 
 
+class AtariSettings(Settings):
+    """How games of the Arcade Learning Environment are seen and played, by ale-py's own vector and its threads.
+
+    Source: Machado et al. 2018, "Revisiting the Arcade Learning Environment", https://arxiv.org/abs/1709.06009
+    """
+
+    sticky_actions: float = Field(default=0.25, ge=0, le=1)
+    """Probability that a frame repeats the action before; 0.25 is what v5 ids mean, older results have 0."""
+    life_loss: bool = False
+    """In training a life that is lost ends the episode for the agent, while the game goes on."""
+    clip_reward: bool = True
+    """In training rewards are cut to -1 ... 1; every return that is reported is the game's score."""
+    frame_skip: int = Field(default=4, ge=1, le=60)
+    """Frames that an action lasts, of which the last two are seen as one."""
+    frame_stack: int = Field(default=4, ge=1, le=64)
+    """Frames seen at once."""
+    size: int = Field(default=84, ge=8, le=210)
+    """Height and width in grey pixels to which the screen is scaled."""
+    noop_max: int = Field(default=30, ge=0, le=1_000)
+    """An episode begins with fewer frames than this without an action, as many as are drawn."""
+    fire_reset: bool = True
+    """Press the fire button first, where there is one."""
+    full_action_space: bool = False
+    """All 18 actions, also those that do nothing in this game."""
+    threads: int | None = Field(default=None, ge=1, le=1_024)
+    """That step the games; null for one a core."""
+
+    @property
+    def max_episode_steps(self) -> int:
+        """An episode is cut short after half an hour of play, 108,000 frames, as in all published results."""
+        return 108_000 // self.frame_skip
+
+
 class EnvSettings(Settings):
     """Which environment, how many of it, and what is wrapped around it."""
 
@@ -28,6 +61,8 @@ class EnvSettings(Settings):
     """async: seconds after which a worker that does not answer is killed and replaced."""
     worker_restarts: int = Field(default=3, ge=0)
     """async: workers that may be replaced before the run ends; evaluation and a resumed run count by themselves."""
+    atari: AtariSettings | None = None
+    """For ids that begin with ALE/: the usual preprocessing, `{}` for its defaults; null for raw screens."""
     kwargs: dict[str, Any] = {}
     """Keyword arguments of the environment itself."""
     max_episode_steps: int | None = Field(default=None, ge=1)

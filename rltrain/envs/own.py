@@ -1,10 +1,13 @@
-"""Registers the environments that tell exploration strategies apart; all but the last are known completely."""
+"""Registers our own environments: those that tell exploration strategies apart, and one of pixels."""
 
 from __future__ import annotations
 
+from importlib import import_module, util
 from typing import NamedTuple
 
 import gymnasium as gym
+
+from rltrain.core import ConfigError
 
 
 class _Entry(NamedTuple):
@@ -20,6 +23,7 @@ _ENTRIES = {
     "RiverSwim": _Entry("river_swim", 100, None),
     "NChain": _Entry("n_chain", 100, None),
     "SparseGrid": _Entry("sparse_grid", 500, 0.9),
+    "Catch": _Entry("catch", None, 1.0),
     "SwingUp": _Entry("swing_up", 500, 200.0),
 }
 
@@ -34,3 +38,22 @@ def register() -> None:
                 max_episode_steps=entry.limit,
                 reward_threshold=entry.threshold,
             )
+
+
+class _Package(NamedTuple):
+    """A package that knows environments whose ids begin alike."""
+
+    module: str
+    extra: str
+
+
+_PACKAGES = {"ALE/": _Package("ale_py", "atari"), "MiniGrid-": _Package("minigrid", "minigrid")}
+
+
+def prepare(env_id: str) -> None:
+    """Load the package that makes this id known, and no other. Raises ConfigError where it is not installed."""
+    for prefix, package in _PACKAGES.items():
+        if env_id.startswith(prefix) and env_id not in gym.registry:
+            if util.find_spec(package.module) is None:
+                raise ConfigError(f"{env_id} is not installed: pip install 'rltrain[{package.extra}]'")
+            gym.register_envs(import_module(package.module))

@@ -21,7 +21,7 @@ from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.compiled import CompiledVectorEnv
 from rltrain.envs.episode import Episode, RawReturn
 from rltrain.envs.model import read_model
-from rltrain.envs.own import register
+from rltrain.envs.own import prepare, register
 from rltrain.envs.single import SingleEnv
 from rltrain.envs.workers import SupervisedVectorEnv
 from rltrain.registry import find
@@ -56,6 +56,7 @@ class StatefulVectorWrapper(VectorWrapper):
 
 def make_env(settings: EnvSettings, index: int = 0, render_mode: str | None = None) -> gym.Env[Any, Any]:
     """Make one environment with its wrappers. `index` is its place in the vector."""
+    prepare(settings.id)
     raw = RawReturn(
         gym.make(
             settings.id,
@@ -83,9 +84,14 @@ def make_vector(
 ) -> VectorEnv:
     """Make `num_envs` environments (the settings' number by default) that step together, for a rank of a team."""
     count = num_envs or settings.num_envs
+    prepare(settings.id)
     makers = [partial(make_env, settings, index, render_mode) for index in range(count)]
     envs: VectorEnv
-    if render_mode is None and _compiles(settings):
+    if settings.atari is not None:
+        from rltrain.envs.atari import AtariVector  # loads ale-py
+
+        envs = AtariVector(settings, count, training=training, render_mode=render_mode)
+    elif render_mode is None and _compiles(settings):
         envs = CompiledVectorEnv(settings, count)
     elif settings.vectorization == "async" and render_mode is None:  # a window belongs to this process
         envs = SupervisedVectorEnv(makers, timeout=settings.worker_timeout, restarts=settings.worker_restarts)
@@ -131,11 +137,21 @@ def describe(settings: EnvSettings, envs: VectorEnv, team: Team = ALONE) -> EnvS
         observation_space=envs.single_observation_space,
         action_space=envs.single_action_space,
         num_envs=envs.num_envs,
-        max_episode_steps=settings.max_episode_steps or spec.max_episode_steps,
+        max_episode_steps=settings.max_episode_steps
+        or (spec.max_episode_steps if settings.atari is None else settings.atari.max_episode_steps),
+        frame_stack=_frame_stack(settings),
         reward_threshold=spec.reward_threshold,
         model=read_model(settings) if _numbered(envs) else None,  # an environment is made for it
         team=team,
     )
+
+
+def _frame_stack(settings: EnvSettings) -> int:
+    """K, where a wrapper stacks frames, or the preprocessing of Atari."""
+    if settings.atari is not None:
+        return settings.atari.frame_stack
+    stacks: list[Any] = [each for each in settings.wrappers if each.name == "frame_stack"]  # type: ignore[attr-defined]
+    return int(stacks[-1].size) if stacks else 1
 
 
 def _numbered(envs: VectorEnv) -> bool:

@@ -39,14 +39,14 @@ def namespace(x: Tensor) -> Any:
     return np if isinstance(x, np.ndarray) else torch
 
 
-def resolve_device(name: str, hidden_sizes: Sequence[int]) -> str:
-    """Turn `auto` into `cuda` where there is a usable GPU and a layer that is worth it, else `cpu`.
+def resolve_device(name: str, hidden_sizes: Sequence[int], torso: object | None = None) -> str:
+    """Turn `auto` into `cuda` where there is a usable GPU and a layer, or a torso, that is worth it; else `cpu`.
 
     On Linux a GPU has a device file; where there is none, torch is not loaded to ask.
     """
     if name != "auto":
         return name
-    if max(hidden_sizes, default=0) < GPU_UNITS:
+    if torso is None and max(hidden_sizes, default=0) < GPU_UNITS:
         return "cpu"
     if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
         return "cpu"

@@ -14,7 +14,9 @@ from rltrain.core import Array, UpdateMode
 from rltrain.nn.graphs import graphed
 
 if TYPE_CHECKING:
+    from rltrain.nn.initialisation import Init
     from rltrain.nn.networks import Blueprint, OutputGradient
+    from rltrain.nn.torso import Torso
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "relu": torch.nn.ReLU,
@@ -23,6 +25,10 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
 }
+
+
+IMAGES_AT_ONCE = 2_048
+"""Images that are evaluated in one go: convolutions take hundreds of kilobytes for each."""
 
 
 class Stacked(torch.nn.Module):
@@ -54,10 +60,11 @@ class Stacked(torch.nn.Module):
 
 
 class Branches(torch.nn.Module):
-    """Perceptrons over the same input, with their outputs side by side."""
+    """Perceptrons over the same input, with their outputs side by side; for images, over the same features."""
 
-    def __init__(self, plans: Sequence[Blueprint]) -> None:
+    def __init__(self, plans: Sequence[Blueprint], torso: torch.nn.Module | None = None) -> None:
         super().__init__()
+        self.torso = torso
         self.features = [plan.features for plan in plans]
         self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
         self.free = torch.nn.ParameterList(
@@ -68,6 +75,8 @@ class Branches(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) of inputs (B, I)."""
         parts = []
+        if self.torso is not None:
+            x = self.torso(x)
         for branch, features, free in zip(self.branches, self.features, self.free, strict=True):
             assert isinstance(branch, torch.nn.Sequential)
             hidden = branch[:-1](x)
@@ -116,8 +125,10 @@ def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
 class ModuleNetwork:
     """Any torch module, with its parameters laid into one flat tensor."""
 
-    def __init__(self, module: torch.nn.Module, device: str) -> None:
-        torch.set_num_threads(1)  # more threads are slower for networks of this size
+    def __init__(self, module: torch.nn.Module, device: str, *, threads: int | None = 1) -> None:
+        """`threads` for all of torch, None for as many as it likes: more than one are slower for a small perceptron."""
+        if threads is not None:
+            torch.set_num_threads(threads)
         torch.set_flush_denormal(True)  # an optimiser's moments decay to numbers that take many times longer
         self.device = device
         self._module = module.to(device)
@@ -170,8 +181,10 @@ class ModuleNetwork:
 
     def evaluate(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) without a graph."""
+        rows = IMAGES_AT_ONCE if x.dtype == torch.uint8 else max(len(x), 1)
         with torch.no_grad():
-            output: torch.Tensor = self._module(x)
+            parts = [self._module(part) for part in torch.split(x, rows)]
+        output: torch.Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         return output
 
     def infer(self, x: Array, columns: slice = slice(None)) -> Array:
@@ -179,11 +192,24 @@ class ModuleNetwork:
         return self.evaluate(torch.from_numpy(x).to(self.device)).cpu().numpy()[:, columns]
 
 
-def module_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
+def module_network(
+    plans: Sequence[Blueprint],
+    device: str,
+    *,
+    torso: Torso | None = None,
+    rng: np.random.Generator | None = None,
+    init: Init = "uniform",
+) -> ModuleNetwork:
     """The perceptrons of these plans through torch, with the same initial parameters as the fused ones."""
-    alike = len({tuple(plan.sizes) for plan in plans}) == 1
-    stack = len(plans) > 1 and alike and not any(plan.features or plan.free is not None for plan in plans)
-    return ModuleNetwork(Stacked(plans) if stack else Branches(plans), device)
+    if torso is None:
+        alike = len({tuple(plan.sizes) for plan in plans}) == 1
+        stack = len(plans) > 1 and alike and not any(plan.features or plan.free is not None for plan in plans)
+        return ModuleNetwork(Stacked(plans) if stack else Branches(plans), device)
+    from rltrain.nn.convolutions import Convolutions
+
+    torch.backends.cudnn.benchmark = True  # shapes come again and again
+    assert rng is not None, "a torso needs a generator for its weights"
+    return ModuleNetwork(Branches(plans, Convolutions(torso, rng, init)), device, threads=None)
 
 
 def implicit_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:

@@ -20,12 +20,13 @@ import numpy as np
 
 from rltrain.core import Array, State, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_numpy
+from rltrain.nn.initialisation import Init, orthogonal
+from rltrain.nn.torso import Torso
 from rltrain.nn.workspace import Workspace
 
 Activation = Literal["relu", "tanh", "elu", "gelu", "silu"]
 FUSED = ("relu", "tanh")
 """Activations that `FusedMLP` has; torch runs the others."""
-Init = Literal["uniform", "orthogonal"]
 OutputGradient = Callable[..., tuple[Tensor, Any]]
 """(outputs (B, O), *arguments) -> gradient of the loss at the outputs (B, O), and whatever else is wanted."""
 ALL = slice(None)
@@ -84,16 +85,9 @@ def blueprint(
             biases.append(rng.uniform(-bound, bound, outputs).astype(np.float32))
         else:
             scale = np.asarray(gain if layer == len(shapes) - 1 else math.sqrt(2))
-            weights.append((scale * _orthogonal(inputs, outputs, rng)).astype(np.float32))
+            weights.append((scale * orthogonal(inputs, outputs, rng)).astype(np.float32))
             biases.append(np.zeros(outputs, np.float32))
     return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32), features)
-
-
-def _orthogonal(rows: int, columns: int, rng: np.random.Generator) -> Array:
-    """A matrix whose shorter side is orthonormal, uniformly drawn."""
-    q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
-    q *= np.sign(np.diag(r))  # without this the draw is not uniform
-    return q if rows >= columns else q.T
 
 
 class Network(Protocol):
@@ -273,13 +267,23 @@ class FusedBranches:
         return self.evaluate(x)[:, columns].copy()
 
 
-def build(plans: Sequence[Blueprint], device: str) -> Network:
-    """Perceptrons over the same input, outputs side by side, in their fastest form for the device."""
-    if device == "cpu" and all(plan.activation in FUSED for plan in plans):
+def build(
+    plans: Sequence[Blueprint],
+    device: str,
+    *,
+    torso: Torso | None = None,
+    rng: np.random.Generator | None = None,
+    init: Init = "uniform",
+) -> Network:
+    """Perceptrons over the same input, outputs side by side, in their fastest form for the device.
+
+    For images they share the convolutions of a `torso`, whose weights `rng` draws; its parameters come first.
+    """
+    if torso is None and device == "cpu" and all(plan.activation in FUSED for plan in plans):
         return FusedMLP(plans[0]) if len(plans) == 1 else FusedBranches(plans)
     from rltrain.nn.modules import module_network  # loads torch
 
-    return module_network(plans, device)
+    return module_network(plans, device, torso=torso, rng=rng, init=init)
 
 
 def network_state(network: Network) -> State:

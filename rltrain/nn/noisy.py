@@ -33,8 +33,9 @@ class NoisyNetwork:
         self._network = network
         weights = list(chain.from_iterable(plan.weights for plan in plans))
         self._draws = [weight.shape for weight in weights]
-        self._noise, self._parts = _layers(self._draws, transposed=network.device is not None)
-        sigma, parts = _layers(self._draws, transposed=network.device is not None)
+        plain = len(network.parameters) - sum((i + 1) * o for i, o in self._draws)
+        self._noise, self._parts = _layers(self._draws, plain, transposed=network.device is not None)
+        sigma, parts = _layers(self._draws, plain, transposed=network.device is not None)
         for (inputs, _), pair in zip(self._draws, parts, strict=True):
             for part in pair:
                 part[...] = sigma_0 / np.sqrt(inputs)
@@ -99,12 +100,15 @@ class NoisyNetwork:
         return self._network.infer(x, columns)
 
 
-def _layers(shapes: Sequence[tuple[int, ...]], *, transposed: bool) -> tuple[Array, list[tuple[Array, Array]]]:
+def _layers(
+    shapes: Sequence[tuple[int, ...]], plain: int, *, transposed: bool
+) -> tuple[Array, list[tuple[Array, Array]]]:
     """Zeros for all parameters (P,), and a view of each layer's weights (inputs, outputs) and biases (outputs,).
 
-    In a network through torch the weights lie the other way round.
+    The first `plain` belong to no layer: convolutions are never noisy, as in the paper. In a network through torch the
+    weights lie the other way round.
     """
-    flat, parts, at = np.zeros(sum((i + 1) * o for i, o in shapes), np.float32), [], 0
+    flat, parts, at = np.zeros(plain + sum((i + 1) * o for i, o in shapes), np.float32), [], plain
     for inputs, outputs in shapes:
         size = inputs * outputs
         part = flat[at : at + size]

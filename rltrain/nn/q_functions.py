@@ -16,6 +16,7 @@ from rltrain.core import Array, Metrics, State
 from rltrain.nn.arrays import Fixed, Tensor, copy_into, move_towards
 from rltrain.nn.networks import Activation, Blueprint, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
+from rltrain.nn.torso import Torso
 
 RowGradient = Callable[..., tuple[Tensor, Any]]
 """(rows, *arguments) -> gradient of the loss at the rows, and whatever else is wanted."""
@@ -45,23 +46,26 @@ class QFunction:
         noisy_std: float | None,
         rng: np.random.Generator,
         device: str,
+        torso: Torso | None = None,
     ) -> None:
+        """`sizes`: inputs and hidden layers. For images all heads share a `torso`, which makes these inputs."""
         self.heads, self._gradient, self._scale = heads, gradient, prior_scale
         self._distributional, self._width = atoms is not None, actions + dueling
         shape = (*sizes, self._width * (atoms or 1))
         plans = self._plans(shape, activation, rng)
-        self.network: Network = self._build(plans, device)
+        images = {} if torso is None else {"torso": torso, "rng": rng}
+        self.network: Network = self._build(plans, device, **images)
         self._noisy: NoisyNetwork | None = None
         if noisy_std is not None:
             self.network = self._noisy = NoisyNetwork(self.network, plans, noisy_std)
-        self.prior = self._build(self._plans(shape, activation, rng), device) if prior_scale else None
+        self.prior = self._build(self._plans(shape, activation, rng), device, **images) if prior_scale else None
         self._dueling = Fixed(dueling_layer(actions), self.network.device) if dueling else None
 
     def _plans(self, shape: Sequence[int], activation: Activation, rng: np.random.Generator) -> list[Blueprint]:
         return [blueprint(shape, activation, rng) for _ in range(self.heads)]
 
-    def _build(self, plans: Sequence[Blueprint], device: str) -> Network:
-        return build(plans, device)
+    def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
+        return build(plans, device, **images)
 
     def follow(self, other: QFunction, tau: float) -> None:
         """Move by a share `tau` to another's network: p = (1 - tau) p + tau other."""

@@ -1,0 +1,83 @@
+"""The convolutions of `torso.py` in torch. This file loads torch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from rltrain.core import Array
+from rltrain.nn.initialisation import Init, orthogonal
+from rltrain.nn.torso import IMPALA_STAGES, STACKS, Torso
+
+
+class Residual(torch.nn.Module):
+    """x + conv(relu(conv(relu(x)))), both 3 by 3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolutions = torch.nn.ModuleList(torch.nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        h = x
+        for convolution in self.convolutions:
+            h = convolution(torch.relu(h))
+        return x + h
+
+
+def _layers(plan: Torso) -> list[torch.nn.Module]:
+    channels, layers = plan.image[0], list[torch.nn.Module]()
+    if plan.name == "impala":
+        for wide in IMPALA_STAGES:
+            layers += [torch.nn.Conv2d(channels, wide, 3, padding=1), torch.nn.MaxPool2d(3, 2, 1)]
+            layers += [Residual(wide), Residual(wide)]
+            channels = wide
+        return [*layers, torch.nn.ReLU()]
+    for wide, kernel, stride in STACKS[plan.name]:
+        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), torch.nn.ReLU()]
+        channels = wide
+    return layers
+
+
+class Convolutions(torch.nn.Module):
+    """Bytes of images (B, *shape) -> features (B, F) of pixels between 0 and 1.
+
+    Channels lie side by side in memory, which on a CPU makes an update of nature 1.2 times and of impala 1.6 times as
+    fast as one plane after the other.
+    """
+
+    def __init__(self, plan: Torso, rng: np.random.Generator, init: Init) -> None:
+        """Weights begin as those of a perceptron do (`networks.blueprint`)."""
+        super().__init__()
+        self._plan = plan
+        self.layers = torch.nn.Sequential(*_layers(plan))
+        for part in self.layers.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                weight, bias = _drawn(tuple(part.weight.shape), rng, init)
+                part.weight.data, part.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)  # type: ignore[union-attr]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale, convolve, flatten."""
+        plan = self._plan
+        if len(plan.shape) == 2:
+            x = x.unsqueeze(1)
+        elif len(plan.shape) == 4:  # frames and colours become channels
+            x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        elif plan.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        pixels = x.to(torch.float32, memory_format=torch.channels_last) * (1 / 255)
+        features: torch.Tensor = self.layers(pixels).flatten(1)
+        return features
+
+
+def _drawn(shape: tuple[int, ...], rng: np.random.Generator, init: Init) -> tuple[Array, Array]:
+    """Weights (channels out, channels in, height, width) and biases (channels out,)."""
+    outputs, inputs = shape[0], math.prod(shape[1:])
+    if init == "uniform":
+        bound = 1 / math.sqrt(inputs)
+        weight, bias = rng.uniform(-bound, bound, (outputs, inputs)), rng.uniform(-bound, bound, outputs)
+    else:
+        weight, bias = math.sqrt(2) * orthogonal(outputs, inputs, rng), np.zeros(outputs)
+    return weight.reshape(shape).astype(np.float32), bias.astype(np.float32)

@@ -1,0 +1,90 @@
+"""Convolutions by name, which turn an image into the vector that the hidden layers take. Nothing here loads torch.
+
+Legend: B batch, C channels, H height, W width, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from rltrain.core import EnvSpec
+from rltrain.encoding import is_image
+
+EncoderName = Literal["auto", "nature", "impala", "minatar"]
+"""nature: three convolutions, for screens. impala: three stages of residual blocks, slower and stronger. minatar: one.
+
+Sources: Mnih et al. 2015, https://doi.org/10.1038/nature14236 (512 hidden units after them); Espeholt et al. 2018,
+https://arxiv.org/abs/1802.01561, figure 3 without its LSTM (256 units); Young and Tian 2019,
+https://arxiv.org/abs/1903.03176, for boards of 10 by 10 (128 units).
+"""
+SMALLEST_NATURE = 36
+"""Pixels in height and width from which the three convolutions of nature have anything left."""
+IMPALA_STAGES = (16, 32, 32)
+
+
+class Convolution(NamedTuple):
+    """A convolution without padding, with a ReLU after it."""
+
+    channels: int
+    kernel: int
+    stride: int
+
+
+STACKS: dict[str, tuple[Convolution, ...]] = {
+    "nature": (Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3, 1)),
+    "minatar": (Convolution(16, 3, 1),),
+}
+
+
+class Torso(NamedTuple):
+    """The convolutions of a network before they are built."""
+
+    name: str
+    shape: tuple[int, ...]  # of an observation
+    channels_last: bool  # (H, W, C), (K, H, W, C) for K frames, or (H, W); else (C, H, W)
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """C, H, W: frames and colours are channels."""
+        if len(self.shape) == 2:
+            return (1, *self.shape)
+        if not self.channels_last:
+            return (self.shape[0], self.shape[1], self.shape[2])
+        *frames, height, width, colours = self.shape
+        return colours * (frames[0] if frames else 1), height, width
+
+    @property
+    def features(self) -> int:
+        """F: how many numbers come out."""
+        channels, height, width = self.image
+        if self.name == "impala":
+            for _ in IMPALA_STAGES:  # each halves the image, rounded up
+                height, width = -(-height // 2), -(-width // 2)
+            return IMPALA_STAGES[-1] * height * width
+        for layer in STACKS[self.name]:
+            channels = layer.channels
+            height, width = ((side - layer.kernel) // layer.stride + 1 for side in (height, width))
+        return channels * height * width
+
+
+def torso(encoder: EncoderName, shape: Sequence[int]) -> Torso:
+    """The convolutions for images of this shape; `auto` takes nature for screens and minatar for small boards.
+
+    Of three dimensions the shorter of the first and the last is that of channels.
+    """
+    last = len(shape) != 3 or shape[-1] <= shape[0]
+    small = min(Torso("nature", tuple(shape), last).image[1:]) < SMALLEST_NATURE
+    return Torso({"auto": "minatar" if small else "nature"}.get(encoder, encoder), tuple(shape), last)
+
+
+def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:
+    """Why these convolutions do not fit the observations, or None."""
+    space = spec.observation_space
+    if not is_image(space):
+        return None if encoder == "auto" else f"is for images, {spec.id} has {space}: leave it out"
+    plan = torso(encoder, space.shape or ())
+    if plan.features > 0 and min(plan.image[1:]) >= (SMALLEST_NATURE if plan.name == "nature" else 3):
+        return None
+    _, height, width = plan.image
+    return f"{plan.name} needs larger images than {height} by {width}: use auto, minatar or impala"

@@ -1,0 +1,215 @@
+"""Atari: the frames of ale-py's own vector, honest scores, lives, and episodes that can be repeated."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ale_py", reason="needs the extra atari: pip install 'rltrain[atari]'")
+
+from rltrain.config.load import from_dict
+from rltrain.config.schema import EnvSettings
+from rltrain.envs.vector import begin, call, describe, make_vector, restore, snapshot
+from rltrain.evaluation import run_episodes
+from rltrain.experiment import build
+from rltrain.fitting import problems
+
+
+def settings(game="Breakout", num_envs=2, **atari):
+    return EnvSettings(id=f"ALE/{game}-v5", num_envs=num_envs, atari={"threads": 1, **atari})
+
+
+def actions(seed, steps, num_envs, count=4):
+    return np.random.default_rng(seed).integers(0, count, (steps, num_envs))
+
+
+def play(envs, acts):
+    """Observations, rewards, ends and infos of so many steps; what is over begins anew."""
+    seen = []
+    for act in acts:
+        obs, reward, terminated, truncated, info = envs.step(act)
+        seen.append((obs.copy(), reward.copy(), terminated | truncated, info))
+        if (done := terminated | truncated).any():
+            envs.reset(options={"reset_mask": done})
+    return seen
+
+
+def test_frames_and_rewards_are_those_of_ale_pys_own_vector():
+    from ale_py.vector_env import AtariVectorEnv
+
+    mine = make_vector(settings("Assault", clip_reward=False, sticky_actions=0.25))
+    first, _ = begin(mine, [3, 4])
+    its = AtariVectorEnv("assault", 2, num_threads=1, reward_clipping=False, repeat_action_probability=0.25)
+    obs, _ = its.reset(seed=mine.unwrapped._seeds)
+    np.testing.assert_array_equal(first, obs)
+    paid = 0
+    for act in actions(0, 60, 2, 7):
+        a, b = mine.step(act), its.step(act)
+        for part, other in zip(a[:4], b[:4], strict=True):
+            np.testing.assert_array_equal(part, other)
+        paid += a[1].max()
+    assert paid > 1  # a hit is worth 21
+    assert describe(settings(), mine).frame_stack == 4
+    assert describe(settings(frame_skip=3), mine).max_episode_steps == 36_000
+
+
+def test_rewards_are_cut_in_training_only_and_scores_never():
+    envs, judged = make_vector(settings("Assault")), make_vector(settings("Assault"), training=False)
+    begin(envs, [1, 2]), begin(judged, [1, 2])
+    acts = actions(0, 80, 2, 7)
+    cut, whole = (np.array([step[1] for step in play(each, acts)]) for each in (envs, judged))
+    assert set(np.unique(cut)) == {0, 1}
+    np.testing.assert_array_equal(cut, np.clip(whole, -1, 1))
+    assert call(envs, "running_return") == tuple(whole.sum(0)) == call(judged, "running_return")
+
+
+def test_a_lost_life_ends_the_episode_for_the_agent_while_the_game_and_its_score_go_on():
+    acts = actions(0, 320, 2)
+    seen = {}
+    for life_loss in (False, True):
+        envs = make_vector(settings(life_loss=life_loss))
+        begin(envs, [1, 2])
+        seen[life_loss] = play(envs, acts)
+    for (obs, reward, _, _), (other, its, _, _) in zip(seen[False], seen[True], strict=True):
+        np.testing.assert_array_equal(obs, other)  # the very same game
+        np.testing.assert_array_equal(reward, its)
+    whole, lives = (np.array([step[2] for step in seen[life_loss]]) for life_loss in (False, True))
+    assert whole.any(0).all()
+    assert (lives & whole == whole).all()
+    first = whole.argmax(0)  # the step in which the first game of each is over
+    assert [lives[: first[env] + 1, env].sum() for env in range(2)] == [5, 5]  # four lives, and the last
+    told = [(step, info["goes_on"]) for step, (*_, info) in enumerate(seen[True]) if "goes_on" in info]
+    assert sum(mask.sum() for _, mask in told) == (lives & ~whole).sum()
+    score = np.array([step[1] for step in seen[False]])[: first[0] + 1, 0].sum()
+    assert seen[True][first[0]][3]["episode_return"][0] == score > 0
+    assert seen[True][first[0]][3]["episode_length"][0] == first[0] + 1
+
+
+def test_a_loop_counts_games_and_not_lives():
+    made = config("dqn", life_loss=True)
+    experiment = build(made)
+    progress = experiment.loop.advance(700)
+    assert 1 <= len(progress.returns) <= 4
+    assert min(progress.lengths) > 100
+
+
+def test_an_evaluation_is_decided_by_its_seeds_alone():
+    envs = make_vector(settings(), 3, training=False)
+    policy = lambda obs: (obs.reshape(len(obs), -1).sum(1, dtype=np.int64) % 4).astype(np.int64)  # noqa: E731
+    together = run_episodes(policy, envs, [5, 6, 7], 400)
+    alone = run_episodes(policy, make_vector(settings(), 1, training=False), [6], 400)
+    assert (together.returns[1], together.lengths[1]) == (alone.returns[0], alone.lengths[0])
+    assert len(set(together.lengths.tolist())) > 1
+
+
+@pytest.mark.parametrize("before", [3, 260])
+def test_open_episodes_are_repeated_exactly_and_so_is_what_follows(before):
+    made = settings(num_envs=3, life_loss=True)
+    first, second = make_vector(made), make_vector(made)
+    begin(first, [1, 2, 3]), begin(second, [7, 8, 9])
+    play(first, actions(0, before, 3)), play(second, actions(5, 9, 3))
+    saved, obs = snapshot(first), first.unwrapped._obs.copy()
+    now, lost = restore(second, saved, obs, seeds=[7, 8, 9])
+    assert lost == []
+    np.testing.assert_array_equal(now, obs)
+    assert len({len(each["actions"]) for each in saved["episodes"]}) == (1 if before == 3 else 3)
+    acts = actions(1, 230, 3)  # beyond the ends of episodes
+    for mine, its in zip(play(first, acts), play(second, acts), strict=True):
+        for part, other in zip(mine[:3], its[:3], strict=True):
+            np.testing.assert_array_equal(part, other)
+    assert call(first, "running_return") == call(second, "running_return")
+
+
+def test_the_log_of_actions_forgets_closed_episodes_and_grows_for_open_ones(monkeypatch):
+    monkeypatch.setattr("rltrain.envs.atari.LOG", 8)
+    envs = make_vector(settings("Pong"))
+    envs.unwrapped._log = np.zeros((8, 2), np.uint8)
+    begin(envs, [1, 2])
+    acts = actions(0, 30, 2)
+    play(envs, acts)
+    assert [each["actions"].tolist() for each in call(envs, "snapshot")] == acts.T.tolist()
+    envs.reset(options={"reset_mask": np.array([True, True])})
+    play(envs, acts)
+    assert [each["actions"].tolist() for each in call(envs, "snapshot")] == acts.T.tolist()
+    assert len(envs.unwrapped._log) <= 64
+
+
+def test_an_episode_that_cannot_be_repeated_is_named_and_begins_anew():
+    envs = make_vector(settings("Pong"))
+    obs, _ = begin(envs, [1, 2])
+    saved = snapshot(envs)
+    saved["episodes"][0]["obs"] = saved["episodes"][0]["obs"] + 1
+    saved["episodes"][1] = {"origin": {"seed": 3}}
+    with pytest.warns(UserWarning, match="begins anew") as told:
+        _, lost = restore(envs, saved, obs, seeds=[1, 2])
+    assert lost == [0, 1]
+    assert "does not repeat itself" in str(told[0].message)
+    assert "another kind" in str(told[1].message)
+
+
+def config(agent, **atari):
+    small = {
+        "dqn": {"batch_size": 4, "learning_starts": 8, "train_freq": 8, "buffer_size": 60, "n_step": 3},
+        "ppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 1},
+    }
+    return from_dict(
+        {
+            "env": {"id": "ALE/Breakout-v5", "num_envs": 2, "atari": {"threads": 1, "size": 36, **atari}},
+            "agent": {"name": agent, "hidden_sizes": [8], **small[agent]},
+            "exploration": {"name": "epsilon_greedy"} if agent == "dqn" else None,
+            "train": {"total_steps": 1_000},
+            "device": "cpu",
+        }
+    ).config
+
+
+@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+def test_a_run_goes_on_exactly(agent):
+    made = config(agent, life_loss=True)
+    assert problems(made) == []
+    first, second = build(made), build(made)
+    first.loop.advance(90)
+    state = first.agent.state_dict(), first.loop.state_dict()
+    second.agent.load_state_dict(state[0])
+    second.loop.load_state_dict(state[1])
+    for each in (first, second):
+        each.loop.advance(90)
+    np.testing.assert_array_equal(first.loop.state_dict()["obs"], second.loop.state_dict()["obs"])
+    np.testing.assert_array_equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
+
+
+def test_what_the_games_cannot_do_is_said():
+    def found(**env):
+        made = config("ppo")
+        return problems(made.model_copy(update={"env": made.env.model_copy(update=env)}))
+
+    assert [p.path for p in found(vectorization="async")] == ["env.vectorization"]
+    assert [p.path for p in found(kwargs={"mode": 1})] == ["env.kwargs"]
+    assert "did you mean 'ALE/Pong-v5'" in found(id="PongNoFrameskip-v4")[0].message
+    assert "did you mean 'ALE/Pong-v5'" in found(id="ALE/Pang-v5")[0].message
+    stacked = from_dict(
+        {
+            "env": {"id": "ALE/Pong-v5", "atari": {}, "wrappers": [{"name": "frame_stack"}]},
+            "agent": {"name": "ppo"},
+            "train": {"total_steps": 9_999},
+        }
+    ).config
+    assert "frame_stack needs single environments" in problems(stacked)[0].message
+
+
+def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
+    import gymnasium as gym
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(gym.envs.registration, "registry", {})
+    monkeypatch.setattr(gym, "registry", {})
+    assert "pip install 'rltrain[atari]'" in problems(config("ppo"))[0].message
+
+
+def test_a_picture_is_what_the_agent_sees():
+    envs = make_vector(settings("Pong"), 1, training=False, render_mode="rgb_array")
+    obs, _ = begin(envs, [0])
+    (picture,) = call(envs, "render")
+    assert picture.shape == (336, 336, 3)
+    np.testing.assert_array_equal(picture[::4, ::4, 1], obs[0, -1])
+    assert sys.modules["ale_py"]

@@ -1,0 +1,122 @@
+"""Frames stored once, against a buffer that stores every observation whole."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rltrain import replay as replay_module
+from rltrain.core import EnvSpec, Transition
+from rltrain.replay import ReplayBuffer, required_bytes
+
+SIDE = 3
+
+
+def spec(num_envs, stack):
+    shape = (stack, SIDE, SIDE) if stack > 1 else (SIDE, SIDE)
+    return EnvSpec(
+        "Screen-v0", gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(3), num_envs, frame_stack=stack
+    )
+
+
+def both(monkeypatch, capacity, num_envs, stack, n_step):
+    """A buffer of frames, and one that knows nothing of images, with equal generators."""
+    made = [
+        lambda: ReplayBuffer(capacity, spec(num_envs, stack), gamma=0.9, n_step=n_step, rng=np.random.default_rng(1))
+    ] * 2
+    frames = made[0]()
+    with monkeypatch.context() as patch:
+        patch.setattr(replay_module, "is_image", lambda space: False)
+        return frames, made[1]()
+
+
+def episodes(rng, num_envs, stack, start, mean_length):
+    """Vector steps of random frames; a new episode's stack is filled with zeros, copies, frames, or what was seen last."""
+
+    def frame():
+        shades = 2 if num_envs == 3 else 256  # of two shades, a frame is often the same as the one before
+        return np.full((SIDE, SIDE), rng.integers(shades), np.uint8)
+
+    def begin(seen):
+        if start == "goes on" and seen is not None:
+            return seen
+        blank = {"zeros": lambda: np.zeros((SIDE, SIDE), np.uint8), "frames": frame}.get(start)
+        first = frame()
+        return np.stack([*(first if blank is None else blank() for _ in range(stack - 1)), first])
+
+    stacks = [begin(None) for _ in range(num_envs)]
+    while True:
+        obs = np.stack(stacks)
+        stacks = [np.stack([*each[1:], frame()]) for each in stacks]
+        next_obs = np.stack(stacks)
+        terminated, truncated = (rng.random(num_envs) < 0.5 / mean_length for _ in range(2))
+        shown = (obs, next_obs) if stack > 1 else (obs[:, 0], next_obs[:, 0])
+        reward = rng.normal(size=num_envs).astype(np.float32)
+        yield Transition(shown[0], rng.integers(0, 3, num_envs), reward, shown[1], terminated, truncated)
+        stacks = [begin(each) if over else each for each, over in zip(stacks, terminated | truncated, strict=True)]
+
+
+def same(first, second, size=32):
+    for mine, its in zip(first.sample(size), second.sample(size), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize("stack", [1, 2, 4])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("start", ["copies", "zeros", "frames", "goes on"])
+@pytest.mark.parametrize(("num_envs", "capacity", "mean_length"), [(1, 7, 5), (3, 50, 2), (4, 33, 12)])
+def test_every_batch_is_that_of_a_buffer_that_stores_observations_whole(
+    monkeypatch, stack, n_step, start, num_envs, capacity, mean_length
+):
+    frames, whole = both(monkeypatch, capacity, num_envs, stack, n_step)
+    steps = episodes(np.random.default_rng(0), num_envs, stack, start, mean_length)
+    for step in range(100):
+        transition = next(steps)
+        for buffer in (frames, whole):
+            buffer.add(transition)
+        if step == 60:  # goes on from its state, whose frames are numbered anew
+            resumed = both(monkeypatch, capacity, num_envs, stack, n_step)[0]
+            for _ in range(5):
+                resumed.add(next(episodes(np.random.default_rng(9), num_envs, stack, start, 3)))
+            resumed.load_state_dict(frames.state_dict())
+            for mine, its in zip(leaves(frames.state_dict()), leaves(resumed.state_dict()), strict=True):
+                np.testing.assert_array_equal(mine, its)
+            frames = resumed
+        if step % 5 == 0 and len(whole):
+            assert len(frames) == len(whole)
+            same(frames, whole)
+    assert len(frames) == capacity
+
+
+def leaves(state):
+    if isinstance(state, dict):
+        return [leaf for key in sorted(state) if key != "rng" for leaf in leaves(state[key])]
+    return [leaf for item in state for leaf in leaves(item)] if isinstance(state, list) else [np.asarray(state)]
+
+
+def test_an_observation_that_does_not_follow_from_the_last_is_stored_whole(monkeypatch):
+    frames, whole = both(monkeypatch, 20, 1, 4, 1)
+    rng, no = np.random.default_rng(0), np.array([False])
+    for _ in range(30):  # no frame is ever seen twice, though the environment says that frames are stacked
+        obs, next_obs = rng.integers(0, 256, (2, 1, 4, SIDE, SIDE), np.uint8)
+        for buffer in (frames, whole):
+            buffer.add(Transition(obs, np.array([0]), np.zeros(1, np.float32), next_obs, no, no))
+    same(frames, whole)
+
+
+def test_a_frame_is_stored_once_and_so_is_it_in_a_checkpoint():
+    made = spec(2, 4)
+    buffer = ReplayBuffer(400, made, gamma=0.9, rng=np.random.default_rng(0))
+    steps = episodes(np.random.default_rng(0), 2, 4, "copies", 40)
+    for _ in range(1_000):
+        buffer.add(next(steps))
+    kept = len(buffer.state_dict()["frames"]["frames"])
+    reach = 2 * (1 + 4) * 5
+    assert 400 < kept < 400 + 60 + reach  # 400 transitions of about 20 episodes with a frame more, twice at random
+    assert buffer._frames._used <= kept + reach
+
+
+def test_a_million_transitions_of_atari_take_seven_gigabytes():
+    screen = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 8, frame_stack=4)
+    assert 84 * 84 * 1e6 < required_bytes(1_000_000, atari, n_step=3) < 7.11e9
+    assert required_bytes(1_000_000, EnvSpec("Stacks-v0", screen, gym.spaces.Discrete(6), 8)) > 28e9  # no frames known

@@ -1,0 +1,186 @@
+"""Observations of pixels: convolutions against brute force, and agents that see with them."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rltrain.config.load import from_dict
+from rltrain.core import EnvSpec
+from rltrain.encoding import Encoder, vector_problem
+from rltrain.experiment import build as build_experiment
+from rltrain.fitting import problems
+from rltrain.nn.convolutions import Convolutions
+from rltrain.nn.networks import blueprint, build
+from rltrain.nn.noisy import NoisyNetwork
+from rltrain.nn.torso import encoder_problem, torso
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def module(encoder, shape, init="uniform"):
+    return Convolutions(torso(encoder, shape), np.random.default_rng(0), init)
+
+
+def features(encoder, x):
+    with torch.no_grad():
+        return module(encoder, x.shape[1:])(torch.from_numpy(x)).numpy()
+
+
+def test_a_convolution_is_the_sum_over_its_window_of_pixels_between_0_and_1():
+    x = pixels(2, 10, 5)
+    layer = module("minatar", (10, 5)).layers[0]
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()  # (16, 1, 3, 3), (16,)
+    expected = np.zeros((2, 16, 8, 3))
+    for row in range(8):
+        for column in range(3):
+            window = x[:, None, None, row : row + 3, column : column + 3] / 255  # (2, 1, 1, 3, 3)
+            expected[:, :, row, column] = (window * weight).sum((2, 3, 4)) + bias
+    np.testing.assert_allclose(features("minatar", x), expected.clip(0).reshape(2, -1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ["nature", "impala", "minatar"])
+@pytest.mark.parametrize("shape", [(4, 84, 84), (61, 47, 3), (36, 36)])
+def test_the_number_of_features_is_known_before_torch_is_there(encoder, shape):
+    assert features(encoder, pixels(2, *shape)).shape == (2, torso(encoder, shape).features)
+
+
+def test_the_published_networks_have_their_published_sizes():
+    assert torso("nature", (4, 84, 84)).features == 64 * 7 * 7
+    assert torso("impala", (4, 84, 84)).features == 32 * 11 * 11
+    assert torso("minatar", (10, 10, 4)).features == 16 * 8 * 8
+    count = {name: sum(p.numel() for p in module(name, (4, 84, 84)).parameters()) for name in ("nature", "impala")}
+    # nature: 4*32*64 + 32, 32*64*16 + 64, 64*64*9 + 64. impala: of each stage the first convolution and four more
+    stages = [(4 * 16 + 4 * 16 * 16, 5 * 16), (16 * 32 + 4 * 32 * 32, 5 * 32), (32 * 32 + 4 * 32 * 32, 5 * 32)]
+    assert count == {"nature": 8_224 + 32_832 + 36_928, "impala": sum(9 * w + b for w, b in stages)}
+
+
+def test_frames_and_colours_are_channels_wherever_they_lie():
+    planes = pixels(2, 3, 40, 50)
+    first = features("nature", planes)
+    np.testing.assert_array_equal(features("nature", np.ascontiguousarray(planes.transpose(0, 2, 3, 1))), first)
+    grey = pixels(2, 4, 40, 50)
+    np.testing.assert_array_equal(features("nature", grey[..., None]), features("nature", grey))
+    assert torso("nature", (4, 40, 50, 3)).image == (12, 40, 50)
+    assert [torso("auto", shape).image for shape in ((4, 84, 84), (10, 5), (7, 9, 3))] == [(4, 84, 84), (1, 10, 5), (3, 7, 9)]  # fmt: skip
+
+
+def test_auto_takes_nature_for_screens_and_minatar_for_boards():
+    assert torso("auto", (4, 84, 84)).name == torso("auto", (36, 36)).name == "nature"
+    assert torso("auto", (35, 84)).name == torso("auto", (10, 5)).name == "minatar"
+
+
+def test_orthogonal_convolutions_have_orthogonal_rows_times_the_root_of_two():
+    layer = module("nature", (4, 84, 84), "orthogonal").layers[0]
+    rows = layer.weight.detach().reshape(32, -1)
+    np.testing.assert_allclose((rows @ rows.T).numpy(), 2 * np.eye(32), atol=1e-5)
+    assert not layer.bias.detach().any()
+
+
+def spec(*shape, dtype=np.uint8, high=255):
+    return EnvSpec("Screen-v0", gym.spaces.Box(0, high, shape, dtype), gym.spaces.Discrete(3), 1)
+
+
+def test_what_cannot_be_seen_is_refused_with_what_could():
+    assert "td3 cannot see images" in vector_problem("td3", spec(84, 84, 3))
+    assert vector_problem("dqn", spec(84, 84, 3), images=True) is None
+    assert "add the wrapper flatten" in vector_problem("dqn", spec(84, 84, dtype=np.float32), images=True)
+    assert "larger images than 30 by 84" in encoder_problem("nature", spec(30, 84))
+    assert "larger images than 2 by 9" in encoder_problem("auto", spec(2, 9))
+    assert "is for images" in encoder_problem("impala", spec(4))
+    assert encoder_problem("auto", spec(4)) is encoder_problem("impala", spec(5, 4)) is None
+
+
+def test_images_stay_bytes_and_other_observations_become_floats():
+    seen, flat = Encoder(spec(4, 5).observation_space, images=True), Encoder(spec(4, 5).observation_space)
+    x = pixels(3, 4, 5)
+    assert seen(x) is x
+    assert (seen.shape, seen.dtype, flat.shape, flat.dtype) == ((4, 5), np.uint8, (20,), np.float32)
+    assert flat(x).shape == (3, 20)
+
+
+def test_convolutions_have_no_noise_and_learn():
+    plan = torso("minatar", (10, 5))
+    rng = np.random.default_rng(0)
+    plans = [blueprint((plan.features, 8, 3), "relu", rng)]
+    inner = build(plans, "cpu", torso=plan, rng=rng)
+    network, before = NoisyNetwork(inner, plans, 0.5), inner.parameters.clone()
+    network.disturb(rng)
+    same = inner.parameters == before
+    assert same[:160].all()  # 16 * 9 weights and 16 biases
+    assert not same[160:].any()
+    grad = torch.ones(4, 3)
+    network.learn(lambda outputs: (grad, None), torch.from_numpy(pixels(4, 10, 5)))
+    count = len(before)
+    assert network.gradient[:160].any()
+    assert not network.gradient[count : count + 160].any()
+    assert network.gradient[count + 160 :].any()
+
+
+def catch(agent, **settings):
+    return {
+        "env": {"id": "rltrain/Catch-v0", "num_envs": 2},
+        "agent": {"name": agent, "hidden_sizes": [16], **settings},
+        "exploration": {"name": "epsilon_greedy"} if agent == "dqn" else None,
+        "train": {"total_steps": 1_000},
+        "device": "cpu",
+    }
+
+
+DQN = {"batch_size": 8, "learning_starts": 20, "buffer_size": 100, "target_update_interval": 16}
+SEEING = {
+    "dqn": DQN,
+    "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
+    "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
+    "ppo-impala": {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "encoder": "impala", "shared_network": True},
+    "a2c": {"n_steps": 4},
+    "actor_critic": {},
+    "reinforce": {"episodes_per_update": 2},
+}
+
+
+@pytest.mark.parametrize("case", SEEING)
+def test_an_agent_that_sees_goes_on_exactly_from_its_state(case):
+    made = from_dict(catch(case.split("-")[0], **SEEING[case])).config
+    assert problems(made) == []
+    first, second = build_experiment(made), build_experiment(made)
+    begun = first.agent.networks[0].parameters.clone()
+    first.loop.advance(50)
+    assert (first.agent.networks[0].parameters != begun)[:160].any()  # the convolutions learn
+    second.agent.load_state_dict(first.agent.state_dict())
+    second.loop.load_state_dict(first.loop.state_dict())
+    for each in (first, second):
+        each.loop.advance(40)
+    obs = pixels(5, 10, 5)
+    np.testing.assert_array_equal(first.agent.act(obs, explore=False), second.agent.act(obs, explore=False))
+    assert torch.equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
+
+
+def test_a_critic_that_shares_convolutions_has_no_learning_rate_of_its_own():
+    made = from_dict(catch("actor_critic", critic_learning_rate=1e-3)).config
+    assert [problem.path for problem in problems(made)] == ["agent.critic_learning_rate"]
+
+
+def test_in_catch_the_paddle_below_the_ball_gets_1_and_any_other_minus_1():
+    env = gym.make("rltrain/Catch-v0", render_mode="rgb_array")
+    found = []
+    for seed in range(8):
+        for target in ("ball", "wall"):
+            obs, _ = env.reset(seed=seed)
+            assert obs.shape == (10, 5)
+            assert obs[9].tolist() == [0, 0, 255, 0, 0]
+            ball, steps, over = int(obs[0].argmax()), 0, False
+            goal = ball if target == "ball" else (0 if ball else 4)
+            while not over:
+                paddle = int(obs[9].argmax()) if steps < 9 else None
+                obs, reward, over, _, _ = env.step(1 + int(np.sign(goal - paddle)))
+                steps += 1
+                assert obs[steps].any()
+                assert steps == 9 or reward == 0
+            found.append((target, steps, reward))
+    assert set(found) == {("ball", 9, 1.0), ("wall", 9, -1.0)}
+    assert env.render().shape == (160, 80, 3)
+    with pytest.raises(ValueError, match="no action 3"):
+        env.unwrapped.step(3)

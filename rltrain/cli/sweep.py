@@ -53,7 +53,6 @@ def sweep(
 ) -> None:
     """Train every combination of these values, each a group of seeds in one folder, and compare them."""
     from rltrain.core import ConfigError
-    from rltrain.rundir import create_run, lock_run
 
     use_plugins(plugin)
     where = engines.engine_of(engine, ray_address, insecure_ray)
@@ -61,15 +60,26 @@ def sweep(
     if resume is not None:
         if words or seeds is not None or run_dir is not None:
             raise ConfigError("--resume: a sweep goes on as it was begun: without CONFIG, settings, --seeds, --run-dir")
-        with lock_run(_existing(resume)), where.launcher(workers, how.plugins) as launcher:
-            _train(resume, _groups_in(resume), launcher, how)
-        return
-    if not words or "=" in words[0]:
+        _go_on(resume, how)
+    elif words and "=" not in words[0]:
+        _begin(Path(words[0]), words[1:], seeds, run_dir, how)
+    else:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
-    path, points = Path(words[0]), _points(words[1:])
+
+
+def _go_on(folder: Path, how: How) -> None:
+    from rltrain.rundir import lock_run
+
+    with lock_run(_existing(folder)), how.engine.launcher(how.workers, how.plugins) as launcher:
+        _train(folder, _groups_in(folder), launcher, how)
+
+
+def _begin(path: Path, values: Sequence[str], seeds: str | None, run_dir: Path | None, how: How) -> None:
+    from rltrain.rundir import create_run, lock_run
+
     own = [f"seeds={seeds}"] if seeds is not None else []
-    configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
-    with where.launcher(workers, how.plugins) as launcher:
+    configs = {name: load_config(path, [*overrides, *own]) for name, overrides in _points(values).items()}
+    with how.engine.launcher(how.workers, how.plugins) as launcher:  # before there is a folder: it may be refused
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):
             groups = {name: _group(folder / name, config) for name, config in configs.items()}

@@ -53,6 +53,7 @@ def sweep(
 ) -> None:
     """Train every combination of these values, each a group of seeds in one folder, and compare them."""
     from rltrain.core import ConfigError
+    from rltrain.fitting import of_many
     from rltrain.rundir import create_run, lock_run
 
     use_plugins(plugin)
@@ -69,6 +70,10 @@ def sweep(
     path, points = Path(words[0]), _points(words[1:])
     own = [f"seeds={seeds}"] if seeds is not None else []
     configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
+    if found := [
+        f"{path}: {problem.path}: {problem.message}" for each in configs.values() for problem in of_many(each)
+    ]:
+        raise ConfigError(found[0])
     with where.launcher(workers, how.plugins) as launcher:
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):

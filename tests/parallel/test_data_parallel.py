@@ -6,12 +6,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from threads import teams, thread_ranks, together
+from typer.testing import CliRunner
 
 from rltrain import experiment
 from rltrain.callbacks import number
+from rltrain.cli.main import app
 from rltrain.config.load import dump, from_dict
-from rltrain.core import RltrainError
+from rltrain.core import ConfigError, RltrainError
 from rltrain.envs.vector import wrapper_state
 from rltrain.experiment import Run, build, build_part
 from rltrain.fitting import problems
@@ -148,7 +151,7 @@ def test_ranks_that_learn_different_things_are_found_out_before_anything_is_save
         ({"agent": {"name": "reinforce"}}, "reinforce learns in one process"),
         ({"bonuses": [{"name": "hashed_count"}]}, "bonuses"),
         ({"train": {"total_steps": 10_000, "data_parallel": 2, "compile": "on"}}, "nothing is compiled"),
-        ({"seeds": 3}, "leave seeds out"),
+        ({"seeds": 3}, "for one run alone"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(change, words):
@@ -242,3 +245,24 @@ def test_fingerprints_tell_states_apart_to_the_last_bit():
         {**same, "a": [np.array([1.0, 2.0])]},
     ]
     assert len({fingerprint(other) for other in [state, *others]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep", "ppo_cartpole", "train.data_parallel=1,2", "--seeds", "1"], "for one run alone"),
+        (["tune", "tune/ppo_cartpole", "train.data_parallel=2"], "for one run alone"),
+        (["train", "ppo_cartpole", "--engine", "ray"], "a single run has one process"),
+        (["train", "ppo_cartpole", "train.data_parallel=2"], "pip install 'rltrain[distributed]'"),
+    ],
+)
+def test_commands_that_cannot_have_several_ranks_say_so_before_anything_is_written(
+    arguments, words, tmp_path, monkeypatch
+):
+    verb, config, *rest = arguments
+    monkeypatch.setattr("rltrain.cluster.find_spec", lambda name: None)  # Ray is not installed
+    folder = tmp_path / "run"
+    result = CliRunner().invoke(app, [verb, str(ROOT / "configs" / f"{config}.yaml"), *rest, "--run-dir", str(folder)])
+    assert isinstance(result.exception, ConfigError)
+    assert words in str(result.exception)
+    assert not folder.exists()

@@ -70,10 +70,8 @@ def sweep(
     path, points = Path(words[0]), _points(words[1:])
     own = [f"seeds={seeds}"] if seeds is not None else []
     configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
-    if found := [
-        f"{path}: {problem.path}: {problem.message}" for each in configs.values() for problem in of_many(each)
-    ]:
-        raise ConfigError(found[0])
+    if found := [problem for config in configs.values() for problem in of_many(config)]:
+        raise ConfigError(f"{path}: {found[0].path}: {found[0].message}")
     with where.launcher(workers, how.plugins) as launcher:
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):

@@ -261,8 +261,8 @@ def test_commands_that_cannot_have_several_ranks_say_so_before_anything_is_writt
 ):
     verb, config, *rest = arguments
     monkeypatch.setattr("rltrain.cluster.find_spec", lambda name: None)  # Ray is not installed
-    folder = tmp_path / "run"
-    result = CliRunner().invoke(app, [verb, str(ROOT / "configs" / f"{config}.yaml"), *rest, "--run-dir", str(folder)])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [verb, str(ROOT / "configs" / f"{config}.yaml"), *rest])
     assert isinstance(result.exception, ConfigError)
     assert words in str(result.exception)
-    assert not folder.exists()
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rltrain.config.load import from_dict, to_dict
 from rltrain.experiment import RankLoop, build_part
 from rltrain.parallel import Rank, answers
@@ -79,8 +81,16 @@ class TimedRank(Rank):
             "learning_seconds": self.learning,
             "waiting_seconds": self.waited,
             "averages": float(self.averages),
-            "parameters": float(self.agent.network.parameters.size),  # type: ignore[attr-defined]
         }
+
+    def ping(self, count: int = 300) -> float:
+        """Median seconds of an average of the gradient, with nothing to wait for but the others."""
+        gradient, took = np.zeros_like(self.agent.network.parameters), []  # type: ignore[attr-defined]
+        for _ in range(count):
+            began = time.perf_counter()
+            self.team.add(gradient)
+            took.append(time.perf_counter() - began)
+        return statistics.median(took)
 
 
 def measured(env: dict[str, Any], ranks: int, seconds: float) -> dict[str, float]:
@@ -98,13 +108,15 @@ def measured(env: dict[str, Any], ranks: int, seconds: float) -> dict[str, float
     else:
         with ray_ranks(partial(TimedRank, made), ranks, gpu=False) as calls:
             told = rollouts(lambda count: answers([call("spend", count) for call in calls]))
-    return {key: statistics.mean(each[key] for each in told) for key in told[0]}
+            pings = answers([call("ping") for call in calls])
+    found = {key: statistics.mean(each[key] for each in told) for key in told[0]}
+    return found if ranks == 1 else found | {"seconds_of_an_average": max(pings)}
 
 
 def reckoned(rank: dict[str, float], ranks: int, latency: float) -> float:
-    """Efficiency of so many ranks: own work over own work and averages, one message a step of a ring."""
+    """Efficiency of so many ranks: own work over own work and averages, whose rings have 2 (R - 1) messages each."""
     averages = EPOCHS * STEPS * 8 / ROWS + 3  # gradients, and what is gathered once a rollout
-    return rank["seconds"] / (rank["seconds"] + averages * 2 * (ranks - 1) * latency)
+    return rank["cpu_seconds"] / (rank["cpu_seconds"] + averages * 2 * (ranks - 1) * latency)
 
 
 def main() -> None:

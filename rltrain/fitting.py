@@ -18,6 +18,9 @@ from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build
 from rltrain.registry import find, names, settings_class
 
+MANY_RUNS = "is for one run alone; many are trained at once anyway, each in a process: leave it out"
+"""Why a run of several processes is none of many."""
+
 
 def environment_problems(config: Config) -> list[Problem]:
     """What keeps the environment from being made."""
@@ -122,9 +125,12 @@ def _undivided(config: Config) -> str | None:
         return "bonuses learn from what one process sees: leave them out, or this"
     if config.train.compile == "on":
         return "nothing is compiled for several processes: leave train.compile out, or this"
-    if config.group is not None:
-        return "is for one run; several seeds are trained at once anyway: leave seeds out, or this"
-    return None
+    return MANY_RUNS if config.group is not None else None
+
+
+def of_many(config: Config) -> list[Problem]:
+    """What keeps this from being one of many runs that train at once."""
+    return [Problem("train.data_parallel", MANY_RUNS)] if config.train.data_parallel > 1 else []
 
 
 def dividing_agents() -> list[str]:

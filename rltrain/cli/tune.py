@@ -99,12 +99,12 @@ def load_search(path: Path, overrides: list[str]) -> tuple[Loaded, list[str]]:
     """A configuration whose search is right, and what is to be said of it. Raises ConfigError."""
     from rltrain.config.load import load
     from rltrain.core import ConfigError
-    from rltrain.fitting import problems
+    from rltrain.fitting import of_many, problems
 
     loaded = load(path, overrides)
     if loaded.config.tune is None:
         raise ConfigError(f"{path}: has no block 'tune', which says what to search")
-    if found := problems(loaded.config):
+    if found := problems(loaded.config) or of_many(loaded.config):
         raise ConfigError(*loaded.explain(found))
     return loaded, check_search(loaded)
 

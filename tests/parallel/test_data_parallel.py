@@ -2,17 +2,21 @@
 
 import json
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from threads import teams, thread_ranks, together
+from typer.testing import CliRunner
 
 from rltrain import experiment
 from rltrain.callbacks import number
+from rltrain.cli.main import app
 from rltrain.config.load import dump, from_dict
-from rltrain.core import RltrainError
+from rltrain.core import ConfigError, RltrainError
 from rltrain.envs.vector import wrapper_state
-from rltrain.experiment import Run, build
+from rltrain.experiment import Run, build, build_part
 from rltrain.fitting import problems
 from rltrain.launch.single import newest_checkpoint
 from rltrain.parallel import RankFailed, Told, answers, fingerprint, told
@@ -21,6 +25,7 @@ from rltrain.team import ALONE
 
 BOTH = [{"name": "normalize_observation"}, {"name": "normalize_reward"}]
 PPO = {"name": "ppo", "n_steps": 16, "batch_size": 32, "n_epochs": 3, "hidden_sizes": [16]}
+FALLING = {"schedule": "linear", "start": 3e-3, "end": 0, "steps": 600}
 A2C = {"name": "a2c", "n_steps": 8, "hidden_sizes": [16], "ent_coef": 0.01}
 
 
@@ -48,7 +53,12 @@ def made(agent, ranks=1, env="CartPole-v1", envs=6, steps=600, wrappers=(), **tr
     ("ranks", "agent", "env", "wrappers"),
     [
         (2, PPO, "CartPole-v1", ()),
-        (3, PPO | {"batch_size": 19, "target_kl": 0.01, "clip_range_vf": 0.2}, "CartPole-v1", ()),
+        (
+            3,
+            PPO | {"batch_size": 19, "target_kl": 0.003, "learning_rate": FALLING, "clip_range_vf": 0.2},
+            "CartPole-v1",
+            (),
+        ),
         (6, PPO | {"batch_size": 4, "n_steps": 8, "n_epochs": 1}, "CartPole-v1", ()),
         (2, PPO | {"max_grad_norm": 0.1, "shared_network": True}, "Pendulum-v1", BOTH),
         (3, PPO | {"sde": True, "sde_sample_freq": 4}, "Pendulum-v1", ()),
@@ -141,7 +151,7 @@ def test_ranks_that_learn_different_things_are_found_out_before_anything_is_save
         ({"agent": {"name": "reinforce"}}, "reinforce learns in one process"),
         ({"bonuses": [{"name": "hashed_count"}]}, "bonuses"),
         ({"train": {"total_steps": 10_000, "data_parallel": 2, "compile": "on"}}, "nothing is compiled"),
-        ({"seeds": 3}, "leave seeds out"),
+        ({"seeds": 3}, "for one run alone"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(change, words):
@@ -176,6 +186,16 @@ def test_rows_of_two_ranks_by_hand():
     assert together([lambda: first.any(False), lambda: second.any(True)]) == [True, True]
     rows = np.arange(3.0)
     assert ALONE.average(rows, 1.0) is ALONE.rows(rows) is ALONE.spread(rows) is rows
+
+
+def test_an_update_ends_by_the_divergence_over_everybodys_rows():
+    """Ratios of 2 here and 1 there: 2 - 1 - log 2 on a quarter of the rows, 0 on the rest."""
+    agents = [build_part(made(PPO, 2), team).agent for team in teams(2)]
+    ask = [
+        partial(agent._divergence, np.log([ratio, ratio]), share)
+        for agent, ratio, share in zip(agents, (2.0, 1.0), (0.25, 0.75), strict=True)
+    ]
+    assert together(ask) == [pytest.approx((1 - np.log(2)) / 4)] * 2
 
 
 def done(outcome):
@@ -225,3 +245,24 @@ def test_fingerprints_tell_states_apart_to_the_last_bit():
         {**same, "a": [np.array([1.0, 2.0])]},
     ]
     assert len({fingerprint(other) for other in [state, *others]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep", "ppo_cartpole", "train.data_parallel=1,2", "--seeds", "1"], "for one run alone"),
+        (["tune", "tune/ppo_cartpole", "train.data_parallel=2"], "for one run alone"),
+        (["train", "ppo_cartpole", "--engine", "ray"], "a single run has one process"),
+        (["train", "ppo_cartpole", "train.data_parallel=2"], "pip install 'rltrain[distributed]'"),
+    ],
+)
+def test_commands_that_cannot_have_several_ranks_say_so_before_anything_is_written(
+    arguments, words, tmp_path, monkeypatch
+):
+    verb, config, *rest = arguments
+    monkeypatch.setattr("rltrain.cluster.find_spec", lambda name: None)  # Ray is not installed
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [verb, str(ROOT / "configs" / f"{config}.yaml"), *rest])
+    assert isinstance(result.exception, ConfigError)
+    assert words in str(result.exception)
+    assert not list(tmp_path.iterdir())

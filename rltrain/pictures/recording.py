@@ -53,8 +53,8 @@ def prepare_headless() -> str | None:
     if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return None
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    return "no display: drawing off-screen"
+    chosen = os.environ.setdefault("MUJOCO_GL", "egl")
+    return "no display: drawing off-screen" + (f", MUJOCO_GL={chosen}" if "mujoco" in sys.modules else "")
 
 
 def render_modes(env: gym.Env[Any, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from conftest import ROOT
 from rltrain import checkpoint
 from rltrain.config.jsonschema import json_schema
 from rltrain.config.load import from_dict, load, to_dict
+from rltrain.continuous import ContinuousAgent
 from rltrain.core import ActionValues
 from rltrain.experiment import build
 from rltrain.fitting import problems
@@ -92,9 +93,9 @@ def test_what_was_open_is_forgotten_when_an_episode_cannot_be_repeated(agent, un
 def test_every_agent_takes_one_of_the_environments_and_learners_of_choices_take_two():
     assert {agent for agent, _ in PAIRS} == set(AGENTS)
     both = {agent for agent in AGENTS if {(agent, env) for env in ENVS} <= set(PAIRS)}
-    noisy = {agent for agent in AGENTS if settings_class("agents", agent)(name=agent).explores_with == "noise"}
-    assert set(AGENTS) - both == {"value_iteration", "policy_iteration"} | noisy  # the first two need the model
-    assert noisy <= {agent for agent, env in PAIRS if env == CONTINUOUS}
+    bounded = {agent for agent in AGENTS if issubclass(find("agents", agent), ContinuousAgent)}
+    assert set(AGENTS) - both == {"value_iteration", "policy_iteration"} | bounded  # the first two need the model
+    assert bounded <= {agent for agent, env in PAIRS if env == CONTINUOUS}
 
 
 @pytest.mark.parametrize("name", NOISES)

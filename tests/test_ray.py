@@ -227,7 +227,8 @@ tune:
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert summary["status"] == "finished"
-    assert summary["trials"] == {"complete": 6, "pruned": 2}
+    assert sum(summary["trials"].values()) == 8
+    assert summary["trials"]["pruned"] >= 2
     trials = tmp_path / "runs" / "search" / "tune" / "s"
     runs = [run for trial in trials.glob("trial-*") for run in find_runs(trial)]
     called_off = [run for run in runs if run.status is Status.INTERRUPTED]

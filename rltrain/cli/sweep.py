@@ -53,7 +53,6 @@ def sweep(
 ) -> None:
     """Train every combination of these values, each a group of seeds in one folder, and compare them."""
     from rltrain.core import ConfigError
-    from rltrain.fitting import of_many
     from rltrain.rundir import create_run, lock_run
 
     use_plugins(plugin)
@@ -69,14 +68,22 @@ def sweep(
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
     path, points = Path(words[0]), _points(words[1:])
     own = [f"seeds={seeds}"] if seeds is not None else []
-    configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
-    if found := [problem for config in configs.values() for problem in of_many(config)]:
-        raise ConfigError(f"{path}: {found[0].path}: {found[0].message}")
+    configs = {name: _one_of_many(path, [*overrides, *own]) for name, overrides in points.items()}
     with where.launcher(workers, how.plugins) as launcher:
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):
             groups = {name: _group(folder / name, config) for name, config in configs.items()}
             _train(folder, groups, launcher, how)
+
+
+def _one_of_many(path: Path, overrides: list[str]) -> Config:
+    from rltrain.core import ConfigError
+    from rltrain.fitting import of_many
+
+    config = load_config(path, overrides)
+    if found := of_many(config):
+        raise ConfigError(*(f"{path}: {problem.path}: {problem.message}" for problem in found))
+    return config
 
 
 def _existing(folder: Path) -> Path:

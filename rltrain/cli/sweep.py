@@ -75,19 +75,25 @@ def _go_on(folder: Path, how: How) -> None:
 
 
 def _begin(path: Path, values: Sequence[str], seeds: str | None, run_dir: Path | None, how: How) -> None:
-    from rltrain.core import ConfigError
-    from rltrain.fitting import of_many
     from rltrain.rundir import create_run, lock_run
 
     own = [f"seeds={seeds}"] if seeds is not None else []
-    configs = {name: load_config(path, [*overrides, *own]) for name, overrides in _points(values).items()}
-    if found := [problem for config in configs.values() for problem in of_many(config)]:
-        raise ConfigError(f"{path}: {found[0].path}: {found[0].message}")
+    configs = {name: _one_of_many(path, [*overrides, *own]) for name, overrides in _points(values).items()}
     with how.engine.launcher(how.workers, how.plugins) as launcher:  # before there is a folder: it may be refused
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):
             groups = {name: _group(folder / name, config) for name, config in configs.items()}
             _train(folder, groups, launcher, how)
+
+
+def _one_of_many(path: Path, overrides: list[str]) -> Config:
+    from rltrain.core import ConfigError
+    from rltrain.fitting import of_many
+
+    config = load_config(path, overrides)
+    if found := of_many(config):
+        raise ConfigError(*(f"{path}: {problem.path}: {problem.message}" for problem in found))
+    return config
 
 
 def _existing(folder: Path) -> Path:

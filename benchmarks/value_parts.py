@@ -4,9 +4,10 @@
 
 Whole blocks of `update` are timed, replay included: batches of 64, two hidden layers of 64 units, CartPole's sizes, a
 buffer of 100,000. Every round takes each variant once, so that a machine whose speed drifts slows all; figures are
-medians over the rounds. The arithmetic of a part is timed by itself: the passes, draws and equations that it adds, on
-arrays of the same sizes. On one thread: set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1. With `--peer`, QR-DQN
-against sb3-contrib's with the same settings, in turn.
+medians over the rounds. Priorities and noise end that batches are drawn and valued many at once, so that they are
+held against DQN with one at a time. The arithmetic of a part is timed by itself: the passes, draws and equations that
+it adds, on arrays of the same sizes. On one thread: set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1. With `--peer`,
+QR-DQN against sb3-contrib's with the same settings, in turn.
 Results go to benchmarks/results/value_parts.json.
 """
 
@@ -44,6 +45,7 @@ COMMON = {
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dqn": ("dqn", {}),
+    "one_batch_at_a_time": ("dqn", {}),
     "double": ("dqn", {"double": True}),
     "dueling": ("dqn", {"dueling": True}),
     "n_step": ("dqn", {"n_step": 3}),
@@ -52,7 +54,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "munchausen": ("dqn", {"munchausen": {}}),
     "c51": ("c51", {}),
     "qr_dqn_25": ("qr_dqn", {"n_quantiles": 25}),
-    "qr_dqn_200": ("qr_dqn", {}),
     "iqn": ("iqn", {}),
     "rainbow": ("rainbow", {}),
 }
@@ -82,9 +83,7 @@ def microseconds(call: Callable[[], Any], times: int = 1) -> float:
 
 def arithmetic() -> dict[str, Callable[[], Any]]:
     """What each part adds to a step of dqn, by itself: passes through networks, draws, and equations."""
-    agents = {
-        name: filled(*VARIANTS[name]) for name in ("dqn", "dueling", "noisy", "rainbow", "qr_dqn_25", "qr_dqn_200")
-    }
+    agents = {name: filled(*VARIANTS[name]) for name in ("dqn", "dueling", "noisy", "rainbow", "qr_dqn_25")}
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH, 4)).astype(np.float32)
     action, ones, discount = rng.integers(2, size=BATCH), np.ones(BATCH, np.float32), np.full(BATCH, 0.99, np.float32)
@@ -101,14 +100,10 @@ def arithmetic() -> dict[str, Callable[[], Any]]:
     def prioritized() -> None:
         rows, _ = priorities.draw(BATCH, 5_000, 0.4, rng)
         priorities.update(rows, ones)
-        plain.values(x)  # no longer for many batches at once
-        agents["dqn"].replay.sample(BATCH)
 
     def noise() -> None:
         noisy.disturb(rng)
         noisy.disturb(rng)
-        plain.values(x)
-        agents["dqn"].replay.sample(BATCH)
         agents["noisy"].optimizer.step(noisy.network.gradient, 0.0)  # twice as many numbers
 
     return {
@@ -117,7 +112,7 @@ def arithmetic() -> dict[str, Callable[[], Any]]:
         "munchausen": munchausen,
         "prioritized": prioritized,
         "noisy": noise,
-        **{name: quantiles(name, agents, x, action, discount) for name in ("qr_dqn_25", "qr_dqn_200")},
+        "qr_dqn_25": quantiles("qr_dqn_25", agents, x, action, discount),
     }
 
 
@@ -178,6 +173,7 @@ def main() -> None:
     parser.add_argument("--peer", help="python of an environment with sb3-contrib")
     options = parser.parse_args()
     agents = {key: filled(*variant) for key, variant in VARIANTS.items()}
+    agents["one_batch_at_a_time"].block = 1  # as whoever draws by priorities, or under new noise, has to
     parts = arithmetic()
     whole: dict[str, list[float]] = {key: [] for key in agents}
     alone: dict[str, list[float]] = {key: [] for key in parts}
@@ -188,12 +184,12 @@ def main() -> None:
             alone[key].append(microseconds(call, 4))
     step = {key: median(values) for key, values in whole.items()}
     added = {key: median(values) for key, values in alone.items()}
-    base = {key: 0.0 if key.startswith("qr") else step["dqn"] for key in added}
+    base = {"qr_dqn_25": 0.0} | dict.fromkeys(("prioritized", "noisy"), step["one_batch_at_a_time"])
     result: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "gradient_step_microseconds": step,
         "arithmetic_of_the_part_microseconds": added,
-        "over_dqn_and_arithmetic": {key: step[key] / (base[key] + added[key]) for key in added},
+        "over_dqn_and_arithmetic": {key: step[key] / (base.get(key, step["dqn"]) + added[key]) for key in added},
         "priorities_64_of_a_million_microseconds": million(),
     }
     if options.peer:

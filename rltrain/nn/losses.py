@@ -69,9 +69,9 @@ def value_gradient(q: Tensor) -> tuple[Tensor, None]:
 
 def least_value_gradient(q: Tensor) -> tuple[Tensor, None]:
     """Gradient of -mean min_k Q_k with respect to q (B, K): -1 / B for the least critic of a row, 0 for the others."""
-    grad = namespace(q).zeros_like(q)
-    grad[rows(q), q.argmin(1)] = -1 / len(q)
-    return grad, None
+    xp = namespace(q)
+    least = q.argmin(1)[:, None] == xp.arange(q.shape[1], device=q.device)  # (B, K)
+    return xp.where(least, xp.full_like(q, -1 / len(q)), xp.zeros_like(q)), None
 
 
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:

@@ -61,13 +61,12 @@ def sweep(
     if resume is not None:
         if words or seeds is not None or run_dir is not None:
             raise ConfigError("--resume: a sweep goes on as it was begun: without CONFIG, settings, --seeds, --run-dir")
-        with lock_run(_existing(resume)), where.launcher(workers, how.plugins) as launcher:
-            _train(resume, _groups_in(resume), launcher, how)
+        _go_on(resume, how)
         return
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
     path, points = Path(words[0]), _points(words[1:])
-    own = [f"seeds={seeds}"] if seeds is not None else []
+    own = () if seeds is None else (f"seeds={seeds}",)
     configs = {name: load_config(path, [*overrides, *own]) for name, overrides in points.items()}
     with where.launcher(workers, how.plugins) as launcher:
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
@@ -76,12 +75,13 @@ def sweep(
             _train(folder, groups, launcher, how)
 
 
-def _existing(folder: Path) -> Path:
-    from rltrain.rundir import NoRun
+def _go_on(folder: Path, how: How) -> None:
+    from rltrain.rundir import NoRun, lock_run
 
     if not folder.is_dir():
         raise NoRun(f"{folder}: no such sweep")
-    return folder
+    with lock_run(folder), how.engine.launcher(how.workers, how.plugins) as launcher:
+        _train(folder, _groups_in(folder), launcher, how)
 
 
 def _group(folder: Path, config: Config) -> Group:

@@ -67,8 +67,7 @@ def sweep(
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
     path, points = Path(words[0]), _points(words[1:])
-    own = [f"seeds={seeds}"] if seeds is not None else []
-    configs = {name: _one_of_many(path, [*overrides, *own]) for name, overrides in points.items()}
+    configs = {name: _one_of_many(path, overrides, seeds) for name, overrides in points.items()}
     with where.launcher(workers, how.plugins) as launcher:
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):
@@ -76,11 +75,11 @@ def sweep(
             _train(folder, groups, launcher, how)
 
 
-def _one_of_many(path: Path, overrides: list[str]) -> Config:
+def _one_of_many(path: Path, overrides: list[str], seeds: str | None) -> Config:
     from rltrain.core import ConfigError
     from rltrain.fitting import of_many
 
-    config = load_config(path, overrides)
+    config = load_config(path, overrides if seeds is None else [*overrides, f"seeds={seeds}"])
     if found := of_many(config):
         raise ConfigError(*(f"{path}: {problem.path}: {problem.message}" for problem in found))
     return config

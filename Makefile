@@ -30,7 +30,8 @@ train: $(STAMP) ## train DQN on CartPole (CONFIG=... for another)
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
-test-slow: $(STAMP) ## run the learning and endurance tests
+test-slow: $(STAMP) ## run the learning and endurance tests, those on Ray too
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[distributed]'
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 test-browser: $(STAMP) ## open a report in Chromium (CHROMIUM=... for one that is there)

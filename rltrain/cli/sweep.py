@@ -61,8 +61,7 @@ def sweep(
     if resume is not None:
         if words or seeds is not None or run_dir is not None:
             raise ConfigError("--resume: a sweep goes on as it was begun: without CONFIG, settings, --seeds, --run-dir")
-        with lock_run(_existing(resume)), where.launcher(workers, how.plugins) as launcher:
-            _train(resume, _groups_in(resume), launcher, how)
+        _go_on(resume, how)
         return
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
@@ -85,12 +84,13 @@ def _one_of_many(path: Path, overrides: list[str], seeds: str | None) -> Config:
     return config
 
 
-def _existing(folder: Path) -> Path:
-    from rltrain.rundir import NoRun
+def _go_on(folder: Path, how: How) -> None:
+    from rltrain.rundir import NoRun, lock_run
 
     if not folder.is_dir():
         raise NoRun(f"{folder}: no such sweep")
-    return folder
+    with lock_run(folder), how.engine.launcher(how.workers, how.plugins) as launcher:
+        _train(folder, _groups_in(folder), launcher, how)
 
 
 def _group(folder: Path, config: Config) -> Group:

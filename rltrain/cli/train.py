@@ -52,10 +52,8 @@ def train(
     use_plugins(plugin)
     overrides = list(arguments or [])
     path = Path(overrides.pop(0)) if overrides and "=" not in overrides[0] else None
-    if device is not None:
-        overrides.append(f"device={device}")
-    if seeds is not None:
-        overrides.append(f"seeds={seeds}")
+    overrides += [] if device is None else [f"device={device}"]
+    overrides += [] if seeds is None else [f"seeds={seeds}"]
     how = How(engines.engine_of(engine, ray_address, insecure_ray), workers, plugin or [], quiet, as_json)
     if resume is not None:
         if run_dir is not None and run_dir.resolve() != resume.resolve():

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?!-)(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="RLTRAIN_STORAGE",
+        help="A journal file, sqlite:///FILE or postgresql+psycopg://...; by default a journal beside the runs.",
+    ),
+]
 
 
 class How(NamedTuple):
@@ -46,14 +54,7 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, over every process of the study.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Begin no trial after this time: 2h, 30m, 1h30m, 90s.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=1_000, help="Seeds at once; by default one a core.")] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="RLTRAIN_STORAGE",
-            help="A journal file, sqlite:///FILE or postgresql+psycopg://...; by default a journal beside the runs.",
-        ),
-    ] = None,
+    storage: Storage = None,
     study: Annotated[str | None, typer.Option(help="Name of the study; by default the time.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study, or join it; by default the newest one.")

@@ -120,3 +120,15 @@ def test_a_million_transitions_of_atari_take_seven_gigabytes():
     atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 8, frame_stack=4)
     assert 84 * 84 * 1e6 < required_bytes(1_000_000, atari, n_step=3) < 7.11e9
     assert required_bytes(1_000_000, EnvSpec("Stacks-v0", screen, gym.spaces.Discrete(6), 8)) > 28e9  # no frames known
+
+
+def test_a_user_is_told_what_a_large_replay_takes():
+    from rltrain.registry import settings_class
+
+    screen = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 1, frame_stack=4)
+    told = {
+        size: list(settings_class("agents", "dqn")(name="dqn", buffer_size=size).notes(atari))
+        for size in (10**3, 10**6)
+    }
+    assert told == {10**3: [], 10**6: ["replay of 1,000,000 transitions takes 6.6 GiB when it is full"]}

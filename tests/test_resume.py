@@ -269,6 +269,12 @@ env: {id: Pendulum-v1, num_envs: 4, wrappers: [{name: normalize_observation}, {n
 agent: {name: a2c, hidden_sizes: [16, 16], n_steps: 7, gae_lambda: 0.9, state_dependent_std: true, ent_coef: 0.01}
 """
     + SHORT,
+    "sac": """
+env: {id: Pendulum-v1, num_envs: 2}
+agent: {name: sac, hidden_sizes: [16, 16], batch_size: 32, buffer_size: 2_000, n_step: 3, learning_starts: 500,
+        train_freq: 10, sde: true, sde_sample_freq: 8}
+"""
+    + SHORT,
 }
 
 

@@ -53,7 +53,7 @@ def value_gradient(q: Tensor) -> tuple[Tensor, None]:
 def least_value_gradient(q: Tensor) -> tuple[Tensor, None]:
     """Gradient of -mean min_k Q_k with respect to q (B, K): -1 / B for the least critic of a row, 0 for the others."""
     grad = namespace(q).zeros_like(q)
-    grad[rows(q), q.argmin(1)] = -1 / len(q)
+    grad[rows(q), q.argmin(1)] -= 1 / len(q)
     return grad, None
 
 

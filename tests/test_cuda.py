@@ -1,5 +1,8 @@
 """Updates on a CUDA device: from CUDA graphs as call by call, as on the CPU, and on after a resumed run."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import test_compile as streams
@@ -28,7 +31,7 @@ def test_a_compiled_update_is_the_eager_one(name):
     np.testing.assert_allclose(compiled, eager, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", ["ppo_cartpole", "a2c_cartpole", "dqn_cartpole", "td3_pendulum"])
+@pytest.mark.parametrize("config", ["ppo_cartpole", "a2c_cartpole", "dqn_cartpole", "td3_pendulum", "sac_pendulum"])
 def test_a_run_on_a_gpu_goes_on_after_an_interruption_as_if_there_had_been_none(config, tmp_path):
     from conftest import ROOT
     from typer.testing import CliRunner
@@ -43,3 +46,22 @@ def test_a_run_on_a_gpu_goes_on_after_an_interruption_as_if_there_had_been_none(
     train("--resume", str(tmp_path / "cut"), "train.total_steps=8000")
     whole, cut = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut"))
     assert whole[-1] == cut[-1]
+
+
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "tqc"])
+def test_gradient_steps_of_continuous_agents_from_graphs_are_the_eager_ones(name):
+    """Recording calls a step several times; what these change is put back."""
+    sys.path.insert(0, str(Path(__file__).parent / "agents"))
+    import test_off_policy as bandit
+
+    ended = {}
+    for mode in ("eager", "graphs"):
+        made = bandit.agent(name, device="cuda")
+        for network in made.networks:
+            network.mode = mode
+        bandit.play(made, 60)
+        ended[mode] = [part.clone() for part in made._tensors()]
+        if mode == "graphs":
+            assert made._run._recordings
+    for one, other in zip(*ended.values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

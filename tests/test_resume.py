@@ -276,8 +276,14 @@ agent: {name: rainbow, hidden_sizes: [16, 16], batch_size: 16, buffer_size: 1_50
         prioritized: {alpha: 0.5, beta: {schedule: linear, start: 0.4, end: 1.0, steps: 20_000}}}
 """
     + SHORT,
+    "sac": """
+env: {id: Pendulum-v1, num_envs: 2}
+agent: {name: sac, hidden_sizes: [16, 16], batch_size: 32, buffer_size: 2_000, n_step: 3, learning_starts: 500,
+        train_freq: 10, sde: true, sde_sample_freq: 8}
+"""
+    + SHORT,
 }
-SLOW = ("a2c", "rainbow")  # their twenty kills are a slow test
+SLOW = ("a2c", "rainbow", "sac")  # their twenty kills are a slow test
 
 
 @pytest.fixture(scope="module")

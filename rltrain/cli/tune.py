@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?!-)(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="RLTRAIN_STORAGE",
-        help="A journal file, sqlite:///FILE or postgresql+psycopg://...; by default a journal beside the runs.",
-    ),
-]
 
 
 class How(NamedTuple):

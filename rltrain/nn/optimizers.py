@@ -215,5 +215,5 @@ def guarded_step(optimizer: Optimizer, gradient: Tensor, learning_rate: Any, max
     finite = torch.isfinite(norm)
     if max_norm is not None:
         gradient *= (max_norm / (norm + 1e-6)).clip(max=1.0)
-    optimizer.step(torch.where(finite, gradient, 0.0), torch.where(finite, learning_rate, 0.0))
+    optimizer.step(gradient.masked_fill(~finite, 0.0), learning_rate * finite)
     return norm

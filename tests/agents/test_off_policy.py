@@ -19,7 +19,9 @@ AGENTS = ["ddpg", "td3"]
 NO = np.zeros(1, bool)
 
 
-def agent(name="ddpg", seed=0, *, actions=BOX, envs=1, exploration="gaussian_noise", noise=None, **settings):
+def agent(
+    name="ddpg", seed=0, *, actions=BOX, envs=1, exploration="gaussian_noise", noise=None, device="cpu", **settings
+):
     defaults = {
         "hidden_sizes": (16,),
         "batch_size": 16,
@@ -34,7 +36,7 @@ def agent(name="ddpg", seed=0, *, actions=BOX, envs=1, exploration="gaussian_noi
         explored = settings_class("explorations", exploration)(name=exploration, **(noise or {"sigma": 1.0}))
         made = find("explorations", exploration)(explored)
     spec = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), actions, envs)
-    return find("agents", name)(config, spec, exploration=made, rng=np.random.default_rng(seed), device="cpu")
+    return find("agents", name)(config, spec, exploration=made, rng=np.random.default_rng(seed), device=device)
 
 
 def play(agent, steps, *, length=8, reward=lambda action: 1.0, ends="truncated"):

@@ -6,6 +6,7 @@ import torch
 
 from rltrain.nn.modules import module_network
 from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
+from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.optimizers import SGD, Adam, RMSprop, clip_gradient
 
 
@@ -18,18 +19,10 @@ def pair(activation, **settings):
     return FusedMLP(plan(activation, **settings)), module_network([plan(activation, **settings)], "cpu")
 
 
-def in_torchs_order(fused):
-    """The gradient with weights as (outputs, inputs), then biases, layer by layer, then the free outputs."""
-    parts = []
-    for weight, bias in zip(fused._weight_grads, fused._bias_grads, strict=True):
-        parts += [weight.T.reshape(-1), bias]
-    return np.concatenate([*parts, fused._free_grad])
-
-
 def same_gradient(fused, module):
     its = module.gradient.numpy()
     assert np.abs(its).max() > 0.01
-    np.testing.assert_allclose(in_torchs_order(fused), its, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fused.gradient, its, rtol=1e-4, atol=1e-5)
 
 
 def normal(*shape, seed=0):
@@ -181,3 +174,26 @@ def test_state_round_trips(activation):
     network, other = build([plan(activation)], "cpu"), build([plan(activation, seed=1)], "cpu")
     load_network_state(other, network_state(network))
     np.testing.assert_array_equal(network.infer(normal(5, 4)), other.infer(normal(5, 4)))
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("case", ["one", "alike", "values and a policy", "free first", "features"])
+def test_what_a_network_of_either_kind_saved_is_what_the_other_loads(case, noisy):
+    rng, x = np.random.default_rng(0), np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    free = np.array([0.5, -0.5], np.float32)
+    made = {
+        "one": [blueprint((4, 7, 3), "tanh", rng)],
+        "alike": [blueprint((4, 7, 3), "relu", rng) for _ in range(3)],
+        "values and a policy": [blueprint((4, 7, 1), "tanh", rng), blueprint((4, 6, 5, 2), "tanh", rng, free=free)],
+        "free first": [blueprint((4, 7, 2), "tanh", rng, free=free), blueprint((4, 6, 1), "tanh", rng)],
+        "features": [blueprint((4, 7, 2), "tanh", rng, free=free, features=True), blueprint((4, 6, 1), "relu", rng)],
+    }[case]
+    fused, module = build(made, "cpu"), module_network(made, "cpu")
+    if noisy and all(plan.free is None for plan in made):
+        fused, module = NoisyNetwork(fused, made, 0.5), NoisyNetwork(module, made, 0.5)
+    fused.parameters[:] = rng.normal(size=fused.parameters.shape)
+    load_network_state(module, network_state(fused))
+    for network in (fused, module):
+        if isinstance(network, NoisyNetwork):
+            network.disturb(np.random.default_rng(2))
+    np.testing.assert_allclose(module.infer(x), fused.infer(x), rtol=0, atol=1e-5)

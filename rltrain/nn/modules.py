@@ -31,6 +31,18 @@ IMAGES_AT_ONCE = 2_048
 """Images that are evaluated in one go: convolutions take hundreds of kilobytes for each."""
 
 
+class Linear(torch.nn.Module):
+    """x W + b with W (inputs, outputs): parameters lie as in `FusedMLP`, so that a checkpoint is one of either."""
+
+    def __init__(self, weight: Array, bias: Array) -> None:
+        super().__init__()
+        self.weight, self.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (weight, bias))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (..., O) of inputs (..., I)."""
+        return torch.nn.functional.linear(x, self.weight.T, self.bias)
+
+
 class Stacked(torch.nn.Module):
     """Perceptrons of one shape over the same input: each layer of all of them is one batched product.
 
@@ -44,7 +56,7 @@ class Stacked(torch.nn.Module):
             part.reshape(-1)
             for plan in plans
             for weight, bias in zip(plan.weights, plan.biases, strict=True)
-            for part in (weight.T, bias)
+            for part in (weight, bias)
         ]
         self.flat = torch.nn.Parameter(torch.from_numpy(np.concatenate(flat)).view(len(plans), -1))
 
@@ -54,9 +66,24 @@ class Stacked(torch.nn.Module):
         parts = iter(torch.split_with_sizes(self.flat, sizes, 1))
         x = x.expand(len(self.flat), *x.shape)
         for layer, (inputs, outputs) in enumerate(self.shapes):
-            weight, bias = next(parts).view(-1, outputs, inputs), next(parts)[:, None]
-            x = torch.baddbmm(bias, self.activation(x) if layer else x, weight.mT)
+            weight, bias = next(parts).view(-1, inputs, outputs), next(parts)[:, None]
+            x = torch.baddbmm(bias, self.activation(x) if layer else x, weight)
         return x.transpose(0, 1).flatten(1)
+
+
+class Branch(torch.nn.Module):
+    """A perceptron, with its last hidden layer and what is no function of the input beside its outputs."""
+
+    def __init__(self, plan: Blueprint) -> None:
+        super().__init__()
+        self.layers, self.features = _perceptron(plan), plan.features
+        free = np.zeros(0, np.float32) if plan.free is None else plan.free.copy()
+        self.free = torch.nn.ParameterList([torch.nn.Parameter(torch.from_numpy(free))])  # a child: after the layers
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Parts (B, ...) of the outputs."""
+        hidden = self.layers[:-1](x)
+        return [self.layers[-1](hidden), *([hidden] if self.features else []), self.free[0].expand(len(x), -1)]
 
 
 class Branches(torch.nn.Module):
@@ -65,23 +92,13 @@ class Branches(torch.nn.Module):
     def __init__(self, plans: Sequence[Blueprint], torso: torch.nn.Module | None = None) -> None:
         super().__init__()
         self.torso = torso
-        self.features = [plan.features for plan in plans]
-        self.branches = torch.nn.ModuleList(_perceptron(plan) for plan in plans)
-        self.free = torch.nn.ParameterList(
-            torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32) if plan.free is None else plan.free.copy()))
-            for plan in plans
-        )
+        self.branches = torch.nn.ModuleList(Branch(plan) for plan in plans)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O) of inputs (B, I)."""
-        parts = []
         if self.torso is not None:
             x = self.torso(x)
-        for branch, features, free in zip(self.branches, self.features, self.free, strict=True):
-            assert isinstance(branch, torch.nn.Sequential)
-            hidden = branch[:-1](x)
-            parts += [branch[-1](hidden), *([hidden] if features else []), free.expand(len(x), -1)]
-        return torch.cat(parts, 1)
+        return torch.cat([part for branch in self.branches for part in branch(x)], 1)
 
 
 class Implicit(torch.nn.Module):
@@ -115,10 +132,7 @@ class Implicit(torch.nn.Module):
 def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
     for weight, bias in zip(plan.weights, plan.biases, strict=True):
-        linear = torch.nn.Linear(*weight.shape)
-        linear.weight.data = torch.from_numpy(weight.T.copy())
-        linear.bias.data = torch.from_numpy(bias.copy())
-        layers += [linear, ACTIVATIONS[plan.activation]()]
+        layers += [Linear(weight, bias), ACTIVATIONS[plan.activation]()]
     return torch.nn.Sequential(*layers[:-1])
 
 

@@ -34,8 +34,8 @@ class NoisyNetwork:
         weights = list(chain.from_iterable(plan.weights for plan in plans))
         self._draws = [weight.shape for weight in weights]
         plain = len(network.parameters) - sum((i + 1) * o for i, o in self._draws)
-        self._noise, self._parts = _layers(self._draws, plain, transposed=network.device is not None)
-        sigma, parts = _layers(self._draws, plain, transposed=network.device is not None)
+        self._noise, self._parts = _layers(self._draws, plain)
+        sigma, parts = _layers(self._draws, plain)
         for (inputs, _), pair in zip(self._draws, parts, strict=True):
             for part in pair:
                 part[...] = sigma_0 / np.sqrt(inputs)
@@ -100,19 +100,15 @@ class NoisyNetwork:
         return self._network.infer(x, columns)
 
 
-def _layers(
-    shapes: Sequence[tuple[int, ...]], plain: int, *, transposed: bool
-) -> tuple[Array, list[tuple[Array, Array]]]:
+def _layers(shapes: Sequence[tuple[int, ...]], plain: int) -> tuple[Array, list[tuple[Array, Array]]]:
     """Zeros for all parameters (P,), and a view of each layer's weights (inputs, outputs) and biases (outputs,).
 
-    The first `plain` belong to no layer: convolutions are never noisy, as in the paper. In a network through torch the
-    weights lie the other way round.
+    The first `plain` belong to no layer: convolutions are never noisy, as in the paper.
     """
     flat, parts, at = np.zeros(plain + sum((i + 1) * o for i, o in shapes), np.float32), [], plain
     for inputs, outputs in shapes:
         size = inputs * outputs
-        part = flat[at : at + size]
-        weight = part.reshape(outputs, inputs).T if transposed else part.reshape(inputs, outputs)
+        weight = flat[at : at + size].reshape(inputs, outputs)
         parts.append((weight, flat[at + size : at + size + outputs]))
         at += size + outputs
     return flat, parts

@@ -179,14 +179,14 @@ def test_iqns_network_is_f_of_psi_times_phi(hidden):
     made = agent("iqn", hidden_sizes=hidden)
     parts = dict(made.q.network._module.named_parameters())
     tau, x = torch.tensor([[0.3]]), torch.from_numpy(OBS[:1])
-    h = torch.relu(x @ parts["psi.0.weight"].T + parts["psi.0.bias"])
+    h = torch.relu(x @ parts["psi.0.weight"] + parts["psi.0.bias"])
     cosines = torch.cos(torch.pi * torch.arange(64) * tau)
-    h = h * torch.relu(cosines @ parts["phi.0.weight"].T + parts["phi.0.bias"])
+    h = h * torch.relu(cosines @ parts["phi.0.weight"] + parts["phi.0.bias"])
     if len(hidden) == 2:
-        h = torch.relu(h @ parts["f.0.weight"].T + parts["f.0.bias"])
-        h = h @ parts["f.2.weight"].T + parts["f.2.bias"]
+        h = torch.relu(h @ parts["f.0.weight"] + parts["f.0.bias"])
+        h = h @ parts["f.2.weight"] + parts["f.2.bias"]
     else:
-        h = h @ parts["f.0.weight"].T + parts["f.0.bias"]
+        h = h @ parts["f.0.weight"] + parts["f.0.bias"]
     mine = made.q.values(torch.cat((x, tau), 1))
     np.testing.assert_allclose(mine[0, :, 0], h.detach()[0], rtol=1e-4, atol=1e-6)
 

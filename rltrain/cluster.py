@@ -72,14 +72,7 @@ def _started(cpus: int) -> Iterator[Any]:
 
         folder = tempfile.mkdtemp(prefix="rltrain-ray-", dir="/tmp")  # a short path: it has sockets in it
         try:
-            _init(
-                ray,
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=STORE_BYTES,
-                include_dashboard=False,
-                _temp_dir=folder,
-            )
+            _init_here(ray, cpus, folder)
             host = ray.get_runtime_context().gcs_address.rpartition(":")[0]
             if host != "127.0.0.1":
                 raise NoCluster(f"Ray listens on {host}, not on the loopback: it was imported before its settings")
@@ -87,6 +80,16 @@ def _started(cpus: int) -> Iterator[Any]:
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init_here(ray: Any, cpus: int, folder: str) -> None:
+    """Start Ray on this machine, with its files in a folder. Raises NoCluster."""
+    store = {"object_store_memory": STORE_BYTES, "_temp_dir": folder}
+    try:
+        _init(ray, address="local", num_cpus=cpus, include_dashboard=False, **store)
+    except Exception as error:  # Ray's own word for a machine that is too slow to start it in its time
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise NoCluster(f"Ray could not be started on this machine: {reason}") from None
 
 
 def _found(address: str) -> str:

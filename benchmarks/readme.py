@@ -9,7 +9,21 @@ from pathlib import Path
 from rltrain.config.load import load
 
 HERE = Path(__file__).parent
-AGENTS = ("reinforce", "actor_critic", "a2c", "ppo")
+AGENTS = (
+    "reinforce",
+    "actor_critic",
+    "a2c",
+    "ppo",
+    "dqn",
+    "c51",
+    "qr_dqn",
+    "iqn",
+    "rainbow",
+    "ddpg",
+    "td3",
+    "sac",
+    "tqc",
+)
 PAGES = ("README.md", "docs/results.md", "docs/speed.md")
 
 
@@ -27,7 +41,7 @@ def learning() -> str:
 
 
 def policy() -> str:
-    """Every configuration of a policy gradient, beside what rl_zoo3 publishes of one run (benchmark.md)."""
+    """Every configuration of a deep agent, beside what rl_zoo3 publishes of one run (benchmark.md)."""
     zoo = {
         ("ppo", "CartPole-v1"): "500.0 at 100,000",
         ("a2c", "CartPole-v1"): "500.0 at 500,000",
@@ -39,16 +53,29 @@ def policy() -> str:
         ("a2c", "Pendulum-v1"): "-163.0 at 1,000,000",
         ("ppo", "MountainCarContinuous-v0"): "88.3 at 20,000",
         ("a2c", "MountainCarContinuous-v0"): "91.2 at 100,000",
+        ("dqn", "CartPole-v1"): "500.0 at 50,000",
+        ("qr_dqn", "CartPole-v1"): "500.0 at 50,000",
+        ("dqn", "Acrobot-v1"): "-76.6 at 100,000",
+        ("qr_dqn", "Acrobot-v1"): "-69.1 at 100,000",
+        ("dqn", "MountainCar-v0"): "-100.9 at 120,000",
+        ("qr_dqn", "MountainCar-v0"): "-106.0",
+        ("dqn", "LunarLander-v3"): "154.4 at 100,000 (-v2)",
+        ("qr_dqn", "LunarLander-v3"): "70.2 at 100,000 (-v2)",
+        ("sac", "Pendulum-v1"): "-157.0 at 20,000",
+        ("td3", "Pendulum-v1"): "-151.9 at 20,000",
+        ("sac", "MountainCarContinuous-v0"): "94.7 at 50,000",
+        ("sac", "LunarLanderContinuous-v3"): "260.4 at 500,000 (-v2)",
+        ("td3", "LunarLanderContinuous-v3"): "207.5 at 300,000 (-v2)",
         ("ppo", "LunarLander-v3"): "242.1 at 1,000,000 (-v2)",
         ("ppo", "LunarLanderContinuous-v3"): "270.9 at 1,000,000 (-v2)",
     }
     rows = []
     for path in (HERE / "results").glob("*.json"):
         agent = next((name for name in AGENTS if path.stem.startswith(name + "_")), None)
-        config = HERE.parent / "configs" / path.name.replace(".json", ".yaml")
-        if agent is None or not config.exists():
+        if agent is None:
             continue
-        data, settings = json.loads(path.read_text()), load(config).config
+        data = json.loads(path.read_text())
+        settings = load(HERE.parent / data["config"]).config
         low, high = data["iqm_ci95"]
         count = f"{data['seeds_at_the_bar']} of {len(data['rows'])} at {data['bar']:g}"
         result = f"{data['iqm']:.1f} [{low:.1f}, {high:.1f}]"

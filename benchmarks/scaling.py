@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run has it, and before NumPy is loaded
+
 import numpy as np
 
 from rltrain.config.load import from_dict, to_dict

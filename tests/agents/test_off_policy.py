@@ -76,8 +76,7 @@ def test_the_actors_gradient_is_that_of_the_first_critics_value_by_autograd(name
         flat, at = torch.from_numpy(to_numpy(network.parameters)), 0
         layers = []
         for inputs, outputs in sizes:
-            shape = (inputs, outputs) if activation == "relu" else (outputs, inputs)
-            weight = flat[at : at + inputs * outputs].reshape(shape).requires_grad_()
+            weight = flat[at : at + inputs * outputs].reshape(inputs, outputs).requires_grad_()
             at += inputs * outputs
             layers.append((weight, flat[at : at + outputs].clone().requires_grad_()))
             at += outputs
@@ -85,7 +84,7 @@ def test_the_actors_gradient_is_that_of_the_first_critics_value_by_autograd(name
 
     def through(layers, x):
         for index, (weight, bias) in enumerate(layers):
-            x = x @ (weight if activation == "relu" else weight.T) + bias
+            x = x @ weight + bias
             x = getattr(torch.nn.functional, activation)(x) if index < len(layers) - 1 else x
         return x
 

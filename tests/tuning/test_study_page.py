@@ -187,8 +187,8 @@ def test_names_are_as_short_as_they_can_be_told_apart():
     assert short_names(["end", "x.end"]) == {"end": "end", "x.end": "x.end"}
 
 
-def test_a_study_in_another_storage_is_found_by_its_name(bench, tmp_path):
-    folder, url = bench.folder / "tune" / "elsewhere", str(tmp_path / "other.journal")
+def test_a_study_in_another_storage_is_found_by_its_name(bench, study, tmp_path):
+    folder, url = study.folder.parent / "elsewhere", str(tmp_path / "other.journal")
     bench.search(bench.open(SEARCH, "tune.trials=1", ONE, name="elsewhere", url=url))
     (folder / "summary.json").write_text(json.dumps({"storage": url}))
     with pytest.raises(RltrainError, match="has no study elsewhere"):

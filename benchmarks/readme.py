@@ -9,21 +9,6 @@ from pathlib import Path
 from rltrain.config.load import load
 
 HERE = Path(__file__).parent
-AGENTS = (
-    "reinforce",
-    "actor_critic",
-    "a2c",
-    "ppo",
-    "dqn",
-    "c51",
-    "qr_dqn",
-    "iqn",
-    "rainbow",
-    "ddpg",
-    "td3",
-    "sac",
-    "tqc",
-)
 PAGES = ("README.md", "docs/results.md", "docs/speed.md")
 
 
@@ -71,16 +56,19 @@ def policy() -> str:
     }
     rows = []
     for path in (HERE / "results").glob("*.json"):
-        agent = next((name for name in AGENTS if path.stem.startswith(name + "_")), None)
-        if agent is None:
-            continue
         data = json.loads(path.read_text())
+        if "iqm_ci95" not in data:
+            continue
         settings = load(HERE.parent / data["config"]).config
+        if not hasattr(settings.agent, "hidden_sizes"):
+            continue  # a table: see below
+        agent = settings.agent.name
         low, high = data["iqm_ci95"]
         count = f"{data['seeds_at_the_bar']} of {len(data['rows'])} at {data['bar']:g}"
         result = f"{data['iqm']:.1f} [{low:.1f}, {high:.1f}]"
         steps = f"{settings.train.total_steps:,}"
-        rows.append((settings.env.id, agent, steps, result, count, zoo.get((agent, settings.env.id), "")))
+        shown = f"{agent}, published settings" if "published" in data["config"] else agent
+        rows.append((settings.env.id, shown, steps, result, count, zoo.get((agent, settings.env.id), "")))
     head = "| environment | agent | steps | IQM over seeds, 95 % interval | seeds at the bar | rl_zoo3, one run |"
     return head + "\n|---|---|---|---|---|---|\n" + "\n".join(f"| {' | '.join(row)} |" for row in sorted(rows))
 

@@ -24,7 +24,7 @@ def frame_shape(shape: tuple[int, ...], stack: int) -> tuple[int, ...]:
 
 def reach(num_envs: int, n_step: int, stack: int) -> int:
     """The frames that a transition shows are among so many that came last before it was stored, at most."""
-    return num_envs * (n_step + stack) * (stack + 1)
+    return num_envs * (n_step + stack) * 2 * stack
 
 
 class FrameStore:

@@ -84,6 +84,7 @@ def test_quantiles_of_a_coin_lie_at_its_sides(name):
     play(made, 500 if name == "qr_dqn" else 300, reward=coin())
     if name == "qr_dqn":
         theta, tau = made.q.infer(HERE)[0, 0].mean(0), (np.arange(8) + 0.5) / 8
+        np.testing.assert_allclose(made.values(OBS), made.q.infer(OBS)[:, 0].mean(-1), rtol=1e-5)
     else:
         tau = np.linspace(0.1, 0.9, 9)
         theta = made.q.infer(np.concatenate((HERE, tau[None].astype(np.float32)), 1))[0, 0].mean(0)

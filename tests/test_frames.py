@@ -108,14 +108,14 @@ def test_an_observation_that_does_not_follow_from_the_last_is_stored_whole(monke
 
 
 def test_a_frame_is_stored_once_and_so_is_it_in_a_checkpoint():
-    made = spec(2, 4)
-    buffer = ReplayBuffer(400, made, gamma=0.9, rng=np.random.default_rng(0))
+    """A frame for every transition since the oldest was stored, one more where an episode begins, and the reach."""
+    buffer, ends = ReplayBuffer(400, spec(2, 4), gamma=0.9, rng=np.random.default_rng(0)), []
     steps = episodes(np.random.default_rng(0), 2, 4, "copies", 40)
     for _ in range(1_000):
-        buffer.add(next(steps))
-    kept = len(buffer.state_dict()["frames"]["frames"])
-    reach = 2 * (1 + 4) * 2 * 4
-    assert 400 < kept < 400 + 60 + reach  # 400 transitions of about 20 episodes with a frame more, twice at random
+        buffer.add(transition := next(steps))
+        ends.append(int((transition.terminated | transition.truncated).sum()))
+    kept, reach = len(buffer.state_dict()["frames"]["frames"]), 2 * (1 + 4) * 2 * 4
+    assert kept == reach + 2 * 199 + sum(ends[800:999])
     assert buffer._frames._used <= kept + reach
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from test_off_policy import agent, normal, play
+from test_off_policy import agent, normal
 
 from rltrain.agents.tqc import TQCSettings
 from rltrain.continuous import Minibatch
@@ -56,19 +56,6 @@ def test_the_actor_follows_the_mean_of_all_quantiles_which_is_what_an_action_is_
     action = np.tanh(made.policy.mode(made.actor.network.infer(obs)))
     quantiles = made.critic.network.infer(np.concatenate((obs, action), 1))  # (5, K M)
     np.testing.assert_allclose(made.values(obs), quantiles.mean(1), rtol=1e-5)
-
-
-def test_reward_1_for_ever_is_worth_10_at_gamma_09():
-    own = {
-        "gamma": 0.9,
-        "learning_rate": 1e-2,
-        "tau": 0.1,
-        "ent_coef": 0.0,
-        "n_quantiles": 5,
-        "top_quantiles_to_drop": 1,
-    }
-    learnt = play(agent("tqc", **own), 600)
-    assert learnt.values(np.zeros((1, 2), np.float32))[0] == pytest.approx(10, abs=0.7)
 
 
 def test_a_target_of_nothing_is_refused():

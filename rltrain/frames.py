@@ -23,8 +23,11 @@ def frame_shape(shape: tuple[int, ...], stack: int) -> tuple[int, ...]:
 
 
 def reach(num_envs: int, n_step: int, stack: int) -> int:
-    """The frames that a transition shows are among so many that came last before it was stored, at most."""
-    return num_envs * (n_step + stack) * (stack + 1)
+    """The frames that a transition shows are among so many that came last before it was stored, at most.
+
+    A step stores no more than two whole stacks of each environment, and the oldest frame shown is n + K - 1 steps old.
+    """
+    return num_envs * (n_step + stack) * 2 * stack
 
 
 class FrameStore:

@@ -47,7 +47,7 @@ class SumTree:
         self._sums[above] = np.add.reduce(self._blocks[above], 1)
 
     def find(self, shares: Array) -> Array:
-        """Rows (B,) at shares (B,) from 0 to below 1 of the total: the first whose running sum is greater.
+        """Rows (B,) at shares (B,) from 0 to 1 of the total: the first whose running sum is greater, or the last.
 
         A row whose number is 0 is never found, whatever rounding does. There must be one that is greater.
         """

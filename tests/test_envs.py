@@ -119,6 +119,23 @@ def test_wrappers_change_the_observation_space_and_the_observations_fit_it(env_i
         envs.reset(options={"reset_mask": np.array([True, True])})
 
 
+def test_a_stack_never_shows_what_was_before_the_episode():
+    envs = make_vector(settings("CartPole-v1", ("frame_stack", {"size": 3}), num_envs=2))
+    obs = np.array(begin(envs, [0, 1])[0])
+    assert (obs == obs[:, -1:]).all()  # copies of the first
+    for step in range(100):
+        before = obs.copy()
+        obs, _, terminated, *_ = envs.step(np.array([1, step % 2]))
+        obs = np.array(obs)
+        np.testing.assert_array_equal(obs[:, :-1], before[:, 1:])
+        if terminated.any():
+            obs = np.array(envs.reset(options={"reset_mask": terminated})[0])
+            assert (obs == obs[:, -1:])[terminated].all()
+            assert not (obs == obs[:, -1:])[~terminated].all()
+            return
+    pytest.fail("the pole never fell")
+
+
 @pytest.mark.parametrize(("wrapper", "learnt"), [(("scale_reward", {"scale": 0.01}), 0.01), ("clip_reward", 1.0)])
 def test_a_scaled_or_clipped_reward_is_learnt_from_and_the_return_stays_the_environments(wrapper, learnt):
     envs = make_vector(settings("CartPole-v1", wrapper))

@@ -93,26 +93,40 @@ def leaves(state):
     return [leaf for item in state for leaf in leaves(item)] if isinstance(state, list) else [np.asarray(state)]
 
 
-def test_an_observation_that_does_not_follow_from_the_last_is_stored_whole(monkeypatch):
-    frames, whole = both(monkeypatch, 20, 1, 4, 1)
-    rng, no = np.random.default_rng(0), np.array([False])
-    for _ in range(30):  # no frame is ever seen twice, though the environment says that frames are stacked
-        obs, next_obs = rng.integers(0, 256, (2, 1, 4, SIDE, SIDE), np.uint8)
+@pytest.mark.parametrize(("stack", "n_step"), [(4, 1), (4, 20), (2, 9)])
+def test_an_observation_that_does_not_follow_from_the_last_is_stored_whole(monkeypatch, stack, n_step):
+    frames, whole = both(monkeypatch, 20, 1, stack, n_step)
+    rng, no, steps = np.random.default_rng(0), np.array([False]), episodes(np.random.default_rng(0), 1, stack, "", 40)
+    for step in range(160):  # at first a frame each, as of any stack; then nothing is ever seen twice
+        obs, next_obs = rng.integers(0, 256, (2, 1, stack, SIDE, SIDE), np.uint8)
+        other = Transition(obs, np.array([0]), np.zeros(1, np.float32), next_obs, no, no)
+        transition = next(steps) if step < 80 else other
         for buffer in (frames, whole):
-            buffer.add(Transition(obs, np.array([0]), np.zeros(1, np.float32), next_obs, no, no))
-    same(frames, whole)
+            buffer.add(transition)
+        if step > 80:
+            same(frames, whole, 64)
 
 
 def test_a_frame_is_stored_once_and_so_is_it_in_a_checkpoint():
-    made = spec(2, 4)
-    buffer = ReplayBuffer(400, made, gamma=0.9, rng=np.random.default_rng(0))
+    """A frame for every transition since the oldest was stored, one more where an episode begins, and the reach."""
+    buffer, ends = ReplayBuffer(400, spec(2, 4), gamma=0.9, rng=np.random.default_rng(0)), []
     steps = episodes(np.random.default_rng(0), 2, 4, "copies", 40)
     for _ in range(1_000):
-        buffer.add(next(steps))
-    kept = len(buffer.state_dict()["frames"]["frames"])
-    reach = 2 * (1 + 4) * 5
-    assert 400 < kept < 400 + 60 + reach  # 400 transitions of about 20 episodes with a frame more, twice at random
+        buffer.add(transition := next(steps))
+        ends.append(int((transition.terminated | transition.truncated).sum()))
+    kept, reach = len(buffer.state_dict()["frames"]["frames"]), 2 * (1 + 4) * 2 * 4
+    assert kept == reach + 2 * 199 + sum(ends[800:999])
     assert buffer._frames._used <= kept + reach
+
+
+def test_what_is_said_to_be_required_is_what_frames_and_rows_take():
+    made = spec(2, 4)
+    buffer = ReplayBuffer(400, made, gamma=0.9, n_step=3, rng=np.random.default_rng(0))
+    store, slots = buffer._frames, 400 + 2 * (3 + 4) * 2 * 4
+    for_frames = [part.nbytes / len(part) * slots for part in (store._frames, store._before, store._queue)]
+    for_rows = [store._born.nbytes, *(column.nbytes for column in buffer._columns.values())]
+    assert required_bytes(400, made, n_step=3) == sum(for_frames) + sum(for_rows)
+    assert store._frames.dtype == np.uint8
 
 
 def test_a_million_transitions_of_atari_take_seven_gigabytes():

@@ -158,6 +158,22 @@ def test_an_agent_that_sees_goes_on_exactly_from_its_state(case):
     assert torch.equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
 
 
+def test_pixels_are_bytes_from_the_environment_to_the_network(monkeypatch):
+    made = from_dict(catch("dqn", **DQN)).config
+    experiment, seen = build_experiment(made), []
+    for network in (experiment.agent.q.network, experiment.agent.target.network):
+        forward = network._module.forward
+        monkeypatch.setattr(
+            network._module, "forward", lambda x, forward=forward: (seen.append(x.dtype), forward(x))[1]
+        )
+    assert experiment.envs.reset()[0].dtype == np.uint8
+    experiment.loop.advance(40)
+    assert len(seen) > 30
+    assert set(seen) == {torch.uint8}
+    batch = experiment.agent.replay.sample(4)
+    assert {batch.obs.dtype, batch.next_obs.dtype} == {np.dtype(np.uint8)}
+
+
 def test_a_critic_that_shares_convolutions_has_no_learning_rate_of_its_own():
     made = from_dict(catch("actor_critic", critic_learning_rate=1e-3)).config
     assert [problem.path for problem in problems(made)] == ["agent.critic_learning_rate"]

@@ -80,6 +80,33 @@ def test_the_gradient_at_the_inputs_alone_is_autograds_and_leaves_the_parameters
         assert set(network.gradient.tolist()) == {7.0}
 
 
+@pytest.mark.parametrize("make", [build, module_network])
+@pytest.mark.parametrize("sizes", [(4, 16, 8, 1), (4, 16, 5)])
+def test_twins_in_one_network_are_two_networks(make, sizes):
+    """Outputs, gradients at parameters and at inputs, and those of the second alone."""
+    plans = [plan("relu", seed, sizes) for seed in range(2)]
+    twins, alone = make(plans, "cpu"), [make([each], "cpu") for each in plans]
+    x, grad = normal(32, 4), normal(32, 2 * sizes[-1], seed=1)
+    kind = np.asarray if make is build else torch.from_numpy
+    columns = [slice(0, sizes[-1]), slice(sizes[-1], None)]
+    each = [one.learn(passed_on, kind(x), kind(grad[:, own].copy())) for one, own in zip(alone, columns, strict=True)]
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(twins.learn(passed_on, kind(x), kind(grad)), np.concatenate(each, 1), **close)
+    np.testing.assert_allclose(twins.evaluate(kind(x)), np.concatenate(each, 1), **close)
+    np.testing.assert_allclose(twins.infer(x), np.concatenate(each, 1), **close)
+    for part in ("parameters", "gradient"):
+        both = np.concatenate([np.asarray(getattr(one, part)) for one in alone])
+        np.testing.assert_allclose(np.asarray(getattr(twins, part)), both, **close)
+    at_inputs = [
+        np.asarray(one.input_gradient(passed_on, kind(x), kind(grad[:, own].copy())))
+        for one, own in zip(alone, columns, strict=True)
+    ]
+    np.testing.assert_allclose(twins.input_gradient(passed_on, kind(x), kind(grad)), sum(at_inputs), **close)
+    second = slice(sizes[-1], 2 * sizes[-1])
+    its = twins.input_gradient(passed_on, kind(x), kind(grad[:, second].copy()), columns=second)
+    np.testing.assert_allclose(its, at_inputs[1], **close)
+
+
 def test_evaluating_between_forward_and_backward_changes_no_gradient():
     fused, module = pair("relu")
     x, grad = normal(32, 4), normal(32, 3, seed=1)

@@ -50,11 +50,12 @@ def test_the_tree_is_a_naive_one_under_random_operations(seed, capacity):
 @given(st.integers(0, 10**6))
 def test_a_row_of_no_weight_is_never_found_not_even_at_the_edges(seed):
     rng, tree = np.random.default_rng(seed), SumTree(2_000)
-    index = rng.choice(2_000, 40, replace=False)
+    index = rng.choice(np.arange(1_500 * (seed % 2), 2_000), 40, replace=False)
     tree[index] = rng.random(40) ** 8 + 1e-12
     edges = tree[:2_000].cumsum() / tree.total
     shares = np.concatenate(([0.0, np.nextafter(1, 0)], edges, np.nextafter(edges, 0), np.nextafter(edges, 2)))
-    assert (tree[tree.find(shares[shares < 1])] > 0).all()
+    shares = shares.clip(0, 1)  # 1 is where (B - 1 + a random number) / B is rounded up
+    assert (tree[tree.find(shares)] > 0).all()
 
 
 def test_of_two_numbers_for_one_row_the_last_stays():
@@ -159,9 +160,10 @@ def test_a_batch_is_a_gather_of_what_was_drawn_and_its_weights():
     assert (batch.next_obs == batch.obs + 1).all()
 
 
-def test_a_restored_buffer_draws_the_same():
+@pytest.mark.parametrize("rows", [15, 45])
+def test_a_restored_buffer_draws_the_same(rows):
     first, second = buffer(30), buffer(30)
-    store(first, range(45))
+    store(first, range(rows))
     first.update_priorities(first.sample(20).indices, np.random.default_rng(0).normal(size=20))
     store(first, range(5))
     store(second, range(90, 300))  # forgotten

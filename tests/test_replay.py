@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from rltrain import replay as replay_module
 from rltrain.core import EnvSpec, Transition
 from rltrain.replay import ReplayBuffer, ReplayError, memory_problem, required_bytes
 
@@ -33,8 +34,8 @@ def stream(rng, steps, num_envs):
 
 
 def brute_force(transitions, num_envs, n_step, gamma):
-    """(obs, action, reward, discount, next_obs) of every finished row, by the definition."""
-    rows = set()
+    """obs -> (action, reward, discount, next_obs) of every finished row, by the definition."""
+    rows = {}
     for env in range(num_envs):
         steps = [tuple(part[env] for part in transition[:6]) for transition in transitions]
         for start in range(len(steps)):
@@ -47,9 +48,8 @@ def brute_force(transitions, num_envs, n_step, gamma):
             else:
                 if length < n_step:
                     continue  # still open at the end of the stream
-            discount = 0.0 if terminated else gamma**length
             obs, action = steps[start][:2]
-            rows.add((float(obs[0]), int(action), round(total, 4), round(discount, 5), float(next_obs[0])))
+            rows[float(obs[0])] = int(action), total, 0.0 if terminated else gamma**length, float(next_obs[0])
     return rows
 
 
@@ -61,15 +61,28 @@ def test_rows_are_those_of_the_definition(n_step, num_envs):
     replay = buffer(5_000, num_envs=num_envs, n_step=n_step)
     for transition in transitions:
         replay.add(transition)
-    columns = replay.state_dict()["columns"]
-    rows = {
-        (float(o[0]), int(a), round(float(r), 4), round(float(d), 5), float(n[0]))
-        for o, a, r, d, n in zip(*columns.values(), strict=True)
-    }
+    obs, *others = replay.state_dict()["columns"].values()
+    rows = dict(zip(obs[:, 0].tolist(), zip(*others, strict=True), strict=True))
     expected = brute_force(transitions, num_envs, n_step, 0.9)
-    assert len(expected) > 300
-    assert {row[:2] + row[3:] for row in rows} == {row[:2] + row[3:] for row in expected}
-    np.testing.assert_allclose(sorted(r[2] for r in rows), sorted(r[2] for r in expected), atol=2e-4)
+    assert rows.keys() == expected.keys()
+    assert len(obs) == len(expected) > 300
+    for key, (action, reward, discount, next_obs) in expected.items():
+        assert (rows[key][0], rows[key][3][0]) == (action, next_obs)
+        assert rows[key][1:3] == pytest.approx((reward, discount), rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("capacity", [7, 37])
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_full_ring_holds_the_newest_rows_of_one_without_a_seam(capacity, n_step):
+    small, large = (buffer(size, num_envs=3, n_step=n_step) for size in (capacity, 5_000))
+    for step, transition in enumerate(stream(np.random.default_rng(0), 120, 3)):
+        small.add(transition)
+        large.add(transition)
+        if step % 17 == 0 and len(large) >= capacity:
+            ours, whole = small.state_dict(), large.state_dict()["columns"]
+            for name, column in ours["columns"].items():
+                np.testing.assert_array_equal(np.roll(column, -ours["position"], 0), whole[name][-capacity:])
+    assert len(small) == capacity
 
 
 def test_termination_wins_where_an_episode_is_both_terminated_and_truncated():
@@ -106,13 +119,20 @@ def test_sampling_is_uniform():
     assert chi_squared < 43.8  # 19 degrees of freedom, p = 0.001
 
 
-def test_a_buffer_that_does_not_fit_is_refused_with_the_number_before_it_is_made():
-    big = EnvSpec("test", gym.spaces.Box(0, 255, (4, 84, 84), np.uint8), gym.spaces.Discrete(3), 1)
+def test_what_is_said_to_be_required_is_what_the_rows_take():
     assert required_bytes(1_000, spec()) == 1_000 * (2 * 4 + 8 + 8)
+    assert required_bytes(1_000, spec()) == sum(column.nbytes for column in buffer(1_000)._columns.values())
+
+
+def test_a_buffer_that_does_not_fit_is_refused_with_the_number_before_it_is_made(monkeypatch):
+    big = EnvSpec("test", gym.spaces.Box(0, 255, (4, 84, 84), np.uint8), gym.spaces.Discrete(3), 1)
     assert memory_problem(1_000, big) is None
     assert "GiB" in memory_problem(10**9, big)
     with pytest.raises(ReplayError, match="1,000,000,000 transitions"):
         ReplayBuffer(10**9, big, gamma=0.9, rng=np.random.default_rng(0))
+    monkeypatch.setattr(replay_module, "available_bytes", lambda: 30_000)  # of which 24,000 may be taken
+    assert memory_problem(1_000, spec()) is None
+    assert memory_problem(1_001, spec()).endswith("at most 1,000 fit")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

@@ -21,9 +21,10 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings, midpoints
+from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings
 from rltrain.core import Array
 from rltrain.nn.arrays import Tensor, namespace, to_device
+from rltrain.nn.distributional import midpoints
 from rltrain.nn.networks import Activation, Blueprint, Network, blueprint
 from rltrain.nn.q_functions import QFunction
 

@@ -13,11 +13,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from rltrain.agents.dqn import DQN
-from rltrain.core import Array
 from rltrain.nn import distributional, losses
 from rltrain.nn.arrays import Fixed, Tensor
 from rltrain.q_settings import DistributionalSettings
@@ -38,7 +36,7 @@ class QRDQN(DQN):
 
     @cached_property
     def _fractions(self) -> Fixed:
-        return Fixed(midpoints(self._config.n_quantiles)[None], self.q.network.device)
+        return Fixed(distributional.midpoints(self._config.n_quantiles)[None], self.q.network.device)
 
     @property
     def atoms(self) -> int:
@@ -61,8 +59,3 @@ class QRDQN(DQN):
         self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor
     ) -> tuple[Tensor, Tensor]:
         return distributional.quantile_gradient(rows, action, target, weight, *drawn)
-
-
-def midpoints(count: int) -> Array:
-    """The middles of `count` equal parts of 0 to 1, float32."""
-    return ((np.arange(count) + 0.5) / count).astype(np.float32)

@@ -49,8 +49,7 @@ class TQC(SAC):
 
     def __init__(self, config: TQCSettings, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str):
         super().__init__(config, spec, exploration=exploration, rng=rng, device=device)
-        middles = (np.arange(config.n_quantiles, dtype=np.float32) + np.float32(0.5)) / config.n_quantiles
-        fractions = np.tile(middles, config.n_critics)[None]  # (1, K M)
+        fractions = np.tile(distributional.midpoints(config.n_quantiles), config.n_critics)[None]  # (1, K M)
         self._fractions = to_device(fractions, self.critic.network.device)
 
     @property

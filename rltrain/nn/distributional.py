@@ -6,6 +6,9 @@ stands its gradient in closed form; a test holds it to autograd.
 
 from __future__ import annotations
 
+import numpy as np
+
+from rltrain.core import Array
 from rltrain.nn.arrays import Tensor, add_at, log_softmax, namespace
 from rltrain.nn.losses import rows
 
@@ -55,6 +58,11 @@ def categorical_gradient(logits: Tensor, action: Tensor, target: Tensor, weight:
 def _divergence(log_p: Tensor, target: Tensor) -> Tensor:
     log_target = namespace(target).log(target.clip(1e-30, None))  # 0 log 0 is 0
     return (target * (log_target - log_p)).sum(1)
+
+
+def midpoints(count: int) -> Array:
+    """The fractions (T,) of quantiles of equal probability: the middles of T equal parts of 0 to 1, float32."""
+    return ((np.arange(count) + 0.5) / count).astype(np.float32)
 
 
 def quantile_loss(quantiles: Tensor, action: Tensor, target: Tensor, weight: Tensor, fractions: Tensor) -> Tensor:

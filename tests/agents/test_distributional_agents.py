@@ -1,6 +1,7 @@
-"""C51, QR-DQN, IQN and Rainbow: what they learn of returns, with every part of DQN, and what they refuse."""
+"""C51, QR-DQN, IQN and Rainbow: what they learn of returns, with every part of DQN, and what they refuse.
 
-from itertools import product
+That they learn what is right, on twenty seeds, is in test_probes.py.
+"""
 
 import numpy as np
 import pytest
@@ -38,26 +39,6 @@ def better(obs, action):
     return float(action == 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "seed"),
-    [
-        pytest.param(name, seed, marks=pytest.mark.slow if seed > (1 if name == "iqn" else 7) else [])
-        for name, seed in product(AGENTS, range(20))
-    ],
-)
-def test_the_better_action_is_learnt_on_every_seed(name, seed):
-    more = {"learning_starts": 30} if name == "rainbow" else {}
-    learnt = play(agent(name, seed, gamma=0.0, learning_rate=2e-2, **more), 150, reward=better)
-    assert learnt.act(np.tile(HERE, (5, 1)), explore=False).tolist() == [1] * 5
-    assert learnt.values(HERE)[0, 1] == pytest.approx(1, abs=0.3)
-
-
-@pytest.mark.parametrize("name", ["c51", "qr_dqn", "iqn"])
-def test_reward_1_for_ever_is_worth_5_at_gamma_08_although_episodes_are_cut_at_8(name):
-    learnt = play(agent(name, gamma=0.8, learning_rate=1e-2), 350)
-    assert learnt.values(HERE).max() == pytest.approx(5, abs=0.4)
-
-
 def coin(seed=0):
     rng = np.random.default_rng(seed)
     return lambda obs, action: 2.0 * rng.integers(2) + 1
@@ -84,6 +65,7 @@ def test_quantiles_of_a_coin_lie_at_its_sides(name):
     play(made, 500 if name == "qr_dqn" else 300, reward=coin())
     if name == "qr_dqn":
         theta, tau = made.q.infer(HERE)[0, 0].mean(0), (np.arange(8) + 0.5) / 8
+        np.testing.assert_allclose(made.values(OBS), made.q.infer(OBS)[:, 0].mean(-1), rtol=1e-5)
     else:
         tau = np.linspace(0.1, 0.9, 9)
         theta = made.q.infer(np.concatenate((HERE, tau[None].astype(np.float32)), 1))[0, 0].mean(0)

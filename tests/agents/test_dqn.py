@@ -14,7 +14,7 @@ from rltrain.schedules import Constant
 SPEC = EnvSpec("test", gym.spaces.Box(-10, 10, (2,), np.float32), gym.spaces.Discrete(2), 1)
 
 
-def agent(seed=0, **settings):
+def agent(seed=0, *, spec=SPEC, **settings):
     defaults = {
         "hidden_sizes": (16,),
         "batch_size": 16,
@@ -26,7 +26,7 @@ def agent(seed=0, **settings):
     }
     config = DQNSettings(**{**defaults, **settings})
     exploration = EpsilonGreedy(EpsilonGreedy.Config(epsilon=1.0))
-    return DQN(config, SPEC, exploration=exploration, rng=np.random.default_rng(seed), device="cpu")
+    return DQN(config, spec, exploration=exploration, rng=np.random.default_rng(seed), device="cpu")
 
 
 def play(agent, steps, *, length=8, reward=lambda obs, action: 1.0, ends="truncated"):
@@ -116,6 +116,15 @@ def test_the_learning_rate_follows_its_schedule_to_zero():
     before = dqn.q.network.parameters.copy()
     play(dqn, 5)
     assert np.array_equal(dqn.q.network.parameters, before)
+
+
+@pytest.mark.parametrize("settings", [{}, {"munchausen": {}, "double": True, "heads": 2}])
+def test_actions_that_do_not_begin_at_0_are_learnt_as_those_that_do(settings):
+    from_5 = EnvSpec("test", SPEC.observation_space, gym.spaces.Discrete(2, start=5), 1)
+    plain = play(agent(**settings), 60, reward=lambda obs, action: float(action == 1))
+    other = play(agent(spec=from_5, **settings), 60, reward=lambda obs, action: float(action == 6))
+    assert np.array_equal(other.q.network.parameters, plain.q.network.parameters)
+    assert np.array_equal(other.act(np.zeros((3, 2), np.float32)), plain.act(np.zeros((3, 2), np.float32)) + 5)
 
 
 def test_an_ensemble_of_one_without_priors_is_the_plain_network_and_more_heads_learn_each_for_itself():

@@ -156,6 +156,12 @@ def test_an_actor_at_the_end_of_its_tanh_gives_the_end_of_the_box_and_never_more
     assert made.act(np.zeros((1, 2), np.float32), explore=False).tolist() == [[3, 2]]
 
 
+def test_rounding_leads_out_of_no_box():
+    ends = np.sort(np.random.default_rng(0).normal(size=(2, 500)).astype(np.float32), 0)
+    space = gym.spaces.Box(*ends)
+    assert all(space.contains(agent(actions=space).box.action(np.full((1, 500), u, np.float32))[0]) for u in (-1, 1))
+
+
 def test_networks_see_actions_on_a_scale_from_minus_1_to_1():
     unit = np.array([[0.5, -1], [-0.25, 1]], np.float32)
     assert agent().box.action(unit).tolist() == [[2, 2], [0.5, 4]]
@@ -265,3 +271,11 @@ def test_an_episode_that_could_not_be_repeated_begins_anew_for_noise_and_returns
     waiting = [len(window["reward"]) for window in made.state_dict()["replay"]["windows"]]
     assert waiting == [2, 0]
     assert made.state_dict()["first"].tolist() == [False, True]
+
+
+def test_an_episode_begins_after_an_end_of_either_kind():
+    made, obs, no = agent(envs=3, learning_starts=400), np.zeros((3, 2), np.float32), np.zeros(3, bool)
+    ends = np.array([True, False, False]), np.array([False, True, False])
+    for cut, begins in ((ends, [True, True, False]), ((no, no), [False] * 3)):
+        made.observe(Transition(obs, made.act(obs), np.ones(3, np.float32), obs, *cut))
+        assert made.state_dict()["first"].tolist() == begins

@@ -59,6 +59,7 @@ def test_the_temperature_leads_the_entropy_to_its_target(target):
 
 def test_the_temperature_moves_by_adam_on_its_logarithm():
     """The first step of Adam is the learning rate, against the sign of the gradient; the entropy is far above -50."""
+    assert agent("sac").target_entropy == -2.0  # two dimensions
     made = agent("sac", target_entropy=-50.0, learning_rate=0.1, ent_coef_init=2.0)
     play(made, 1)
     np.testing.assert_allclose(made.log_alpha, [np.log(2) - 0.1], rtol=1e-5)
@@ -73,16 +74,19 @@ def test_actions_are_uniform_until_learning_starts():
     np.testing.assert_allclose(unit.std(0), 3**-0.5, atol=0.03)
 
 
-def test_held_noise_gives_an_observation_the_same_action_until_it_is_drawn_anew():
-    made, obs = agent("sac", sde=True, sde_sample_freq=4, learning_starts=0, train_freq=1_000), normal(1, 2)
+@pytest.mark.parametrize("envs", [1, 2])
+def test_held_noise_gives_an_observation_the_same_action_until_it_is_drawn_anew(envs):
+    """After 4 vector steps, for each environment by itself."""
+    own = {"sde": True, "sde_sample_freq": 4, "learning_starts": 0, "train_freq": 1_000}
+    made, obs = agent("sac", envs=envs, **own), np.repeat(normal(1, 2), envs, 0)
     actions = []
     for _ in range(8):
         actions.append(made.act(obs))
-        made._steps += 1
+        made._steps += envs
     first, second = actions[:4], actions[4:]
     assert all(np.array_equal(first[0], each) for each in first)
     assert all(np.array_equal(second[0], each) for each in second)
-    assert not np.array_equal(first[0], second[0])
+    assert len(np.unique(np.concatenate((first[0], second[0])), axis=0)) == 2 * envs
 
 
 def test_entropy_that_costs_nothing_is_not_sought_beyond_an_end():

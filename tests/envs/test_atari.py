@@ -85,6 +85,16 @@ def test_a_lost_life_ends_the_episode_for_the_agent_while_the_game_and_its_score
     assert seen[True][first[0]][3]["episode_length"][0] == first[0] + 1
 
 
+def test_in_an_evaluation_a_lost_life_ends_nothing():
+    ends = {}
+    for training in (True, False):
+        envs = make_vector(settings(life_loss=True), training=training)
+        begin(envs, [1, 2])
+        ends[training] = np.array([step[2] for step in play(envs, actions(0, 90, 2))])
+    assert ends[True].any(0).all()
+    assert not ends[False].any()
+
+
 def test_a_loop_counts_games_and_not_lives():
     made = config("dqn", life_loss=True)
     experiment = build(made)

@@ -201,13 +201,13 @@ class Run:
         checkpoint.prune(folder, keep.keep_last, keep.keep_best)
 
     def resume(self, saved: checkpoint.Checkpoint | None) -> None:
-        """Go on from a checkpoint, or from the beginning where there is none."""
+        """Go on from a checkpoint, whose state is used up; or from the beginning where there is none."""
         with self._recorded():
             if saved is None:
                 self.logger.start_fresh()
                 return
             for name, part in self._parts().items():
-                part.load_state_dict(saved.state[name])
+                part.load_state_dict(saved.state.pop(name))
             self.save.resumed_at(saved.step)
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> Summary:

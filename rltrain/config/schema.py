@@ -32,7 +32,13 @@ class AtariSettings(Settings):
     noop_max: int = Field(default=30, ge=0, le=1_000)
     """An episode begins with fewer frames than this without an action, as many as are drawn."""
     fire_reset: bool = True
-    """Press the fire button first, where there is one."""
+    """Press the fire button first, where there is one, as ale-py's own vector does."""
+    fire_on_life_loss: bool = False
+    """Press it also in the step after a lost life, whatever the agent chose, in evaluation too.
+
+    Without it a game like Breakout stands still until the agent presses the button. Neither ale-py nor Gymnasium does
+    so; OpenAI's baselines and Stable-Baselines3 do.
+    """
     full_action_space: bool = False
     """All 18 actions, also those that do nothing in this game."""
     threads: int | None = Field(default=None, ge=1, le=1_024)

@@ -56,9 +56,9 @@ def test_a_sheet_shows_six_moments_from_the_first_to_the_last_of_a_film_of_any_l
                 assert len(film._kept) <= 21
             film.hold()
         sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-        shades = [
-            int(sheet[row * 66 + 10, column * 320 + 5, 0]) for row in range(len(sheet) // 66) for column in range(3)
-        ]
+        down, across = 66 + films.GAP, 320 + films.GAP
+        rows = (len(sheet) + films.GAP) // down
+        shades = [int(sheet[row * down + 10, column * across + 5, 0]) for row in range(rows) for column in range(3)]
         assert shades == sorted(shades)
         assert (shades[0], shades[-1]) == (0, 250)
         if length > 6:

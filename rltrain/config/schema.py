@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field
 
 from rltrain.config.seeds import Seeds, seeds_of
 from rltrain.config.tune import TuneSettings
+from rltrain.core import EnvSpec
 from rltrain.settings import Settings
 
 
@@ -75,6 +77,11 @@ class EnvSettings(Settings):
     """Time limit in steps; null keeps the environment's own."""
     wrappers: tuple[Settings, ...] = ()
     """Applied from first to last; each is chosen by `name`."""
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user of games should know who left out how they are seen."""
+        if self.id.startswith("ALE/") and self.atari is None:
+            yield "env.atari is not set: the agent sees raw screens; `env.atari: {}` takes the usual preprocessing"
 
 
 class StopSettings(Settings):

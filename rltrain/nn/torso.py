@@ -84,7 +84,7 @@ def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:
     """Why these convolutions do not fit the observations, or None."""
     space = spec.observation_space
     if not is_image(space):
-        return None if encoder == "auto" else f"is for images, {spec.id} has {space}: leave it out"
+        return None if encoder == "auto" else f"is for images, {spec.id} has none: leave it out"
     plan = torso(encoder, space.shape or ())
     if plan.features > 0 and min(plan.image[1:]) >= (SMALLEST_NATURE if plan.name == "nature" else 3):
         return None

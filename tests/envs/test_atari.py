@@ -187,6 +187,10 @@ def test_what_the_games_cannot_do_is_said():
     assert [p.path for p in found(kwargs={"mode": 1})] == ["env.kwargs"]
     assert "did you mean 'ALE/Pong-v5'" in found(id="PongNoFrameskip-v4")[0].message
     assert "did you mean 'ALE/Pong-v5'" in found(id="ALE/Pang-v5")[0].message
+    assert "unknown environment 'Pong', did you mean 'ALE/Pong-v5'" in found(id="Pong")[0].message
+    raw = config("ppo").env.model_copy(update={"atari": None})
+    assert "`env.atari: {}` takes the usual preprocessing" in next(raw.notes(None))
+    assert list(raw.model_copy(update={"id": "CartPole-v1"}).notes(None)) == []
     stacked = from_dict(
         {
             "env": {"id": "ALE/Pong-v5", "atari": {}, "wrappers": [{"name": "frame_stack"}]},

@@ -5,6 +5,7 @@ Every run of a method plays the same episodes, on seeds that neither training no
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ EVAL_SEED = 0
 """Decides the episodes, as `rltrain eval --seed 0` does."""
 FRAMES_PER_SECOND = 25
 """A video has no more; steps in between are left out, at the environment's own speed."""
+ROUNDING = 1e-3
+"""Share of a return by which an episode may differ when it is played again, alone: a network rounds otherwise then."""
 MOMENTS = 5
 """Parts into which a picture divides an episode."""
 TEXT_FRAMES = 60
@@ -135,9 +138,14 @@ def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
             else:
                 smooth, sparse = max(1, round(on.fps / FRAMES_PER_SECOND)), max(1, -(-one.length // MOMENTS))
                 seen, media = _filmed(policy, on, seed, smooth if videos else sparse, videos=videos)
-    again = f"{seen.total:g}, {seen.length} steps"
-    note = "" if seen.total == one.value else f"Played again it returned {again}: it does not repeat itself."
-    return Episode(ranks, run.seed, number + 1, one.value, one.length, note, **media)  # type: ignore[arg-type]
+    return Episode(ranks, run.seed, number + 1, one.value, one.length, _note(one, seen), **media)  # type: ignore[arg-type]
+
+
+def _note(one: _Played, seen: Recording) -> str:
+    """What to say where an episode is another when it is played again."""
+    if seen.length == one.length and math.isclose(seen.total, one.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+        return ""
+    return f"Played again it returned {seen.total:g}, {seen.length} steps: it does not repeat itself."
 
 
 def _filmed(

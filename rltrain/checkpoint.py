@@ -5,7 +5,7 @@ A checkpoint is a folder `step-000000010000` with two files: `arrays.safetensors
 configuration, package versions, and the state tree whose leaves name the arrays. There is no pickle.
 
 It is written under a temporary name, flushed to the disk, and renamed: until then the previous ones
-are untouched, and after it the new one is whole.
+are untouched, and after it the new one is whole. Arrays go to the file, and come from it, without a copy in memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from rltrain import array_file
 from rltrain.core import Array, RltrainError, State
 from rltrain.rundir import sync_folder, write_synced
 from rltrain.sittings import versions
@@ -53,41 +56,62 @@ class Checkpoint:
 
 def save(folder: Path, step: int, state: State, *, config: dict[str, Any], score: float | None) -> Path:
     """Write a checkpoint and return its folder. An older one of the same step is replaced."""
-    from safetensors.numpy import save as to_bytes
-
     arrays: dict[str, Array] = {}
     tree = _outline(state, "", arrays)
-    payload = to_bytes(arrays)
-    content = {
-        "format": FORMAT,
-        "step": step,
-        "score": score,
-        "config": config,
-        "versions": versions(),
-        "arrays": {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()},
-        "state": tree,
-    }
-    text = json.dumps(content, separators=(",", ":"))
-    manifest = f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","content":{text}}}\n'
-    return put(folder, f"step-{step:012d}", {ARRAYS: payload, MANIFEST: manifest.encode()})
+    name = f"step-{step:012d}"
+    with _placed(folder, name) as temporary:
+        content = {
+            "format": FORMAT,
+            "step": step,
+            "score": score,
+            "config": config,
+            "versions": versions(),
+            "arrays": _write_arrays(temporary / ARRAYS, arrays),
+            "state": tree,
+        }
+        text = json.dumps(content, separators=(",", ":"))
+        manifest = f'{{"sha256":"{hashlib.sha256(text.encode()).hexdigest()}","content":{text}}}\n'
+        write_synced(temporary / MANIFEST, [manifest.encode()])
+    return folder / name
 
 
-def put(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    """Write a checkpoint's files, so that it is there whole or not at all. Returns its folder."""
+def _write_arrays(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Returns what the manifest says of the file."""
+    digest, size = hashlib.sha256(), 0
+
+    def counted() -> Iterator[bytes | memoryview]:
+        nonlocal size
+        for block in array_file.blocks(arrays):
+            digest.update(block)
+            size += len(block)
+            yield block
+
+    write_synced(path, counted())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def put(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Write a checkpoint's files, so that it is there whole or not at all."""
+    with _placed(folder, name) as temporary:
+        for file, data in files.items():
+            write_synced(temporary / file, [data])
+
+
+@contextmanager
+def _placed(folder: Path, name: str) -> Iterator[Path]:
+    """A temporary folder that gets its name when all is in it, on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / name, folder / f".tmp-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        for file, data in files.items():
-            write_synced(temporary / file, data)
+        yield temporary
         sync_folder(temporary)
         _move(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder)
-    return target
 
 
 def _move(temporary: Path, target: Path) -> None:
@@ -109,7 +133,7 @@ def _outline(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, np.ndarray):
-        arrays[path] = np.ascontiguousarray(value).reshape(value.shape)
+        arrays[path] = value
         return {"$array": path}
     if isinstance(value, list):
         return [_outline(item, f"{path}/{index}", arrays) for index, item in enumerate(value)]
@@ -134,22 +158,22 @@ def _filled(value: Any, arrays: dict[str, Array]) -> Any:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint and verify every byte. Raises CheckpointError, naming what is wrong."""
-    from safetensors.numpy import load as from_bytes
+    """Read a checkpoint and verify every byte. Raises CheckpointError, naming what is wrong.
 
+    Large arrays of the state stay in the file until they are used.
+    """
     content = _manifest(path)
-    payload = _read(path / ARRAYS, content["arrays"]["bytes"])
-    if hashlib.sha256(payload).hexdigest() != content["arrays"]["sha256"]:
+    if _digest(path / ARRAYS, content["arrays"]["bytes"]) != content["arrays"]["sha256"]:
         raise CheckpointError(f"{path}: {ARRAYS} is damaged (its SHA-256 differs from the manifest's)")
     try:
-        state = _filled(content["state"], {name: np.array(array) for name, array in from_bytes(payload).items()})
+        state = _filled(content["state"], array_file.read(path / ARRAYS))
     except Exception as error:
         raise CheckpointError(f"{path}: the state cannot be read: {error}") from None
     return Checkpoint(path, content["step"], content["score"], content["config"], content["versions"], state)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    raw = _read(path / MANIFEST, None)
+    raw = _read(path / MANIFEST)
     try:
         envelope = json.loads(raw)
         content: dict[str, Any] = envelope["content"]
@@ -165,15 +189,27 @@ def _manifest(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path, size: int | None) -> bytes:
-    """The bytes of a regular file of the expected size; a link could lead anywhere and is refused."""
+def _read(path: Path) -> bytes:
+    with _opened(path, None) as file:
+        return file.read()
+
+
+def _digest(path: Path, size: int) -> str:
+    with _opened(path, size) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path, size: int | None) -> Iterator[BufferedReader]:
+    """A regular file of the expected size; a link could lead anywhere and is refused."""
     try:
         if path.is_symlink() or not path.is_file():
             raise CheckpointError(f"{path.parent}: {path.name} is missing")
         found = path.stat().st_size
         if found != size if size is not None else found > MAX_MANIFEST_BYTES:
             raise CheckpointError(f"{path.parent}: {path.name} has {found:,} bytes, expected {size or 'fewer'}")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
 

@@ -138,7 +138,8 @@ class Agent(Protocol):
     `ActionValues` beside `mean` that the agent fills in. Where there is more to say they have `explores_by` (how an
     agent explores that takes no exploration, for the refusal of one), `remedies` (for a field
     that is not offered, the settings with which it is), `requires` (what an exploration must have, as
-    `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing).
+    `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing). An agent may say what it
+    `learns_with`, keys of its state such as `("replay",)` that a policy which only acts is loaded without.
     """
 
     @property
@@ -161,10 +162,10 @@ class Agent(Protocol):
         """Forget the open episode of an environment: after a resume it could not be repeated, and begins anew."""
 
     def state_dict(self) -> State:
-        """Everything that changes while training."""
+        """Everything that changes while training. What is large may be the agent's own memory, not a copy."""
 
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned, as copies."""
 
 
 class Stateful(Protocol):

@@ -100,7 +100,8 @@ def build_part(config: Config, team: Team, kind: type[EnvironmentLoop] = Environ
     seeds = team.part(env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs * team.size))
     loop = kind(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
     faster, note = compiled_loop(config, spec, loop, agent, list(bonuses.values()))
-    return Experiment(config, spec, envs, agent, faster or loop, note, tuple(config.agent.notes(spec)))
+    notes = (*config.env.notes(spec), *config.agent.notes(spec))
+    return Experiment(config, spec, envs, agent, faster or loop, note, notes)
 
 
 def build_rank(config: dict[str, Any], team: Team) -> Rank:
@@ -201,13 +202,13 @@ class Run:
         checkpoint.prune(folder, keep.keep_last, keep.keep_best)
 
     def resume(self, saved: checkpoint.Checkpoint | None) -> None:
-        """Go on from a checkpoint, or from the beginning where there is none."""
+        """Go on from a checkpoint, whose state is used up; or from the beginning where there is none."""
         with self._recorded():
             if saved is None:
                 self.logger.start_fresh()
                 return
             for name, part in self._parts().items():
-                part.load_state_dict(saved.state[name])
+                part.load_state_dict(saved.state.pop(name))
             self.save.resumed_at(saved.step)
 
     def train(self, interrupted: Callable[[], bool] = lambda: False) -> Summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from rltrain.registry import find, names, settings_class
 
 MANY_RUNS = "is for one run alone; many are trained at once anyway, each in a process: leave it out"
 """Why a run of several processes is none of many."""
+OLD_ATARI = re.compile(r"(NoFrameskip|Deterministic)?-v\d+$")
+"""What followed the name of a game before ids began with ALE/."""
 
 
 def environment_problems(config: Config) -> list[Problem]:
@@ -35,10 +38,9 @@ def environment_problems(config: Config) -> list[Problem]:
     except gym.error.DeprecatedEnv as error:
         return [Problem("env.id", str(error))]
     except gym.error.Error:
-        near = difflib.get_close_matches(env.id, list(gym.registry), n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        own = " (an environment of your own? name its module with --plugin)"
-        return [Problem("env.id", f"unknown environment '{env.id}'{hint or own}")]
+        near = _game(env) or next(iter(difflib.get_close_matches(env.id, list(gym.registry), n=1)), None)
+        hint = f", did you mean '{near}'?" if near else " (an environment of your own? name its module with --plugin)"
+        return [Problem("env.id", f"unknown environment '{env.id}'{hint}")]
     if env.vectorization != "async":  # a value that was written out by default is no problem
         fields = type(env).model_fields
         for name in ("worker_timeout", "worker_restarts"):
@@ -61,11 +63,21 @@ def environment_problems(config: Config) -> list[Problem]:
     return []
 
 
+def _game(env: EnvSettings) -> str | None:
+    """The id of the game that an older id, or a bare name, means; None where it is none, or ale-py is not there."""
+    if env.atari is None and "NoFrameskip" not in env.id:
+        return None
+    with suppress(ConfigError):
+        prepare("ALE/")
+    near = "ALE/" + OLD_ATARI.sub("", env.id) + "-v5"
+    return near if near in gym.registry else None
+
+
 def _atari_problems(env: EnvSettings) -> Iterator[Problem]:
     """What ale-py's vector cannot do."""
     if not env.id.startswith("ALE/"):
-        near = "ALE/" + re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "-v5", env.id)
-        hint = f": did you mean '{near}'?" if near in gym.registry else ""
+        near = _game(env)
+        hint = f": did you mean '{near}'?" if near else ""
         yield Problem("env.atari", f"is for ids that begin with ALE/, not {env.id}{hint}")
     if env.vectorization != "auto":
         yield Problem("env.vectorization", "with env.atari the games step in threads of their own: use auto")
@@ -99,7 +111,8 @@ def environment(config: Config) -> EnvSpec | list[Problem]:
 
 def notes(config: Config) -> list[str]:
     """What a user should be told of a configuration that fits together."""
-    return list(config.agent.notes(_spec(config)))
+    spec = _spec(config)
+    return [*config.env.notes(spec), *config.agent.notes(spec)]
 
 
 def _spec(config: Config) -> EnvSpec:

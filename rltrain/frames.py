@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rltrain.array_file import copy_blocks
 from rltrain.core import Array, State
 
 SPARE = 16
@@ -95,7 +96,11 @@ class FrameStore:
         """Make room for an eighth more, as episodes of a few steps need; the system moves no memory for it."""
         number = np.arange(self._oldest, self._filled)
         inside, size = self._queue[number % self._used], self._used + self._used // 8 + 1
-        self._frames.resize((size, *self._frames.shape[1:]), refcheck=False)
+        try:
+            self._frames.resize((size, *self._frames.shape[1:]))
+        except ValueError:  # somebody holds a state, which shows this memory
+            more = np.zeros((size - self._used, *self._frames.shape[1:]), np.uint8)
+            self._frames = np.concatenate([self._frames, more])
         self._before.resize(size, refcheck=False)
         self._queue = np.zeros(size, np.int32)
         self._queue[number % size] = inside
@@ -120,41 +125,32 @@ class FrameStore:
             found[:, place] = self._before[found[:, place + 1]]
         return found
 
-    def _live(self) -> tuple[int, Array]:
-        """Number of the oldest frame that may still be shown, and the slots from it on, in the order of filling."""
-        first = max(self._oldest, self._needed)
-        return first, self._queue[np.arange(first, self._filled) % len(self._queue)]
-
-    def numbers(self) -> Array:
-        """What a state says in place of each slot (S,): the number of its frame, the oldest being 0."""
-        _, live = self._live()
-        number = np.full(len(self._frames), -1, np.int32)
-        number[live] = np.arange(len(live))
-        return number
-
     def state_dict(self, rows: int) -> State:
-        """Every frame that is still shown, once; `rows` is how many transitions there are."""
-        number, (first, live) = self.numbers(), self._live()
-        own, before = np.arange(len(live), dtype=np.int32), number[self._before[live]]
+        """Every slot that was ever used; `rows` is how many transitions there are.
+
+        The frames are the store's own memory, not a copy: they change with the next step.
+        """
         return {
-            "frames": self._frames[live],
-            "before": np.where((before < 0) | (before > own), own, before),  # one that is gone is shown no more
-            "born": self._born[:rows] - first,
-            "newest": number[self._newest] if len(self._seen) else self._newest.copy(),
+            "frames": self._frames[: self._used],
+            "before": self._before[: self._used].copy(),
+            "queue": self._queue[np.arange(self._oldest, self._filled) % len(self._queue)],
+            "oldest": self._oldest,
+            "born": self._born[:rows].copy(),
+            "newest": self._newest.copy(),
             "seen": self._seen.copy(),
         }
 
     def load_state_dict(self, state: State, oldest: int | None) -> None:
-        """Restore the state; slots are what `numbers` said when it was taken. `oldest` as in `stored`."""
+        """Restore the state. `oldest` as in `stored`."""
         count = len(state["frames"])
-        while len(self._frames) < count:
-            self._used = len(self._frames)
-            self._oldest = self._filled = 0
-            self._grow()
-        self._frames[:count], self._before[:count] = state["frames"], state["before"]
-        self._queue[:count] = np.arange(count)
-        self._oldest, self._filled, self._used, self._needed = 0, count, count, 0
+        if count > len(self._frames):
+            self._frames = np.zeros(state["frames"].shape, np.uint8)
+            self._before, self._queue = np.zeros(count, np.int32), np.zeros(count, np.int32)
+        copy_blocks(state["frames"], self._frames)
+        self._before[:count] = state["before"]
+        self._oldest = state.get("oldest", 0)  # where these are missing, slots were numbered as they were filled
+        self._filled, self._used = self._oldest + count, count
+        self._queue[np.arange(self._oldest, self._filled) % len(self._queue)] = state.get("queue", np.arange(count))
         self._born[: len(state["born"])] = state["born"]
         self._newest, self._seen = np.array(state["newest"]), np.array(state["seen"])
-        if oldest is not None:
-            self._needed = max(0, int(self._born[oldest]) - self._reach)
+        self._needed = 0 if oldest is None else max(0, int(self._born[oldest]) - self._reach)

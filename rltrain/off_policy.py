@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,16 +98,22 @@ class OffPolicyAgent(ABC):
     """Keeps every step in replay and learns from batches of it, as soon as `learning_starts` steps are there."""
 
     Config: type[OffPolicySettings]
+    learns_with: ClassVar[tuple[str, ...]] = ("replay",)
 
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator) -> None:
-        self._init_rng, replay_rng, self._rng = rng.spawn(3)
+        self._init_rng, self._replay_rng, self._rng = rng.spawn(3)
         self._config = config
         self._encode = Encoder(spec.observation_space, images=self.Config.sees_images)
-        self.replay = self._make_replay(spec, replay_rng)
+        self._spec = spec
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step of the last block of gradient steps
+
+    @cached_property
+    def replay(self) -> ReplayBuffer:
+        """Made at its first use: a policy that only acts needs no memory for it."""
+        return self._make_replay(self._spec, self._replay_rng)
 
     def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
         config = self._config
@@ -152,7 +159,8 @@ class OffPolicyAgent(ABC):
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
-        self.replay.load_state_dict(state["replay"])
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
         self._rng.bit_generator.state = state["rng"]
         self._first = np.array(state["first"])
         self._steps = state["steps"]

@@ -22,7 +22,7 @@ from rltrain.nn.distributions import Distribution, action_problem, distribution
 from rltrain.nn.initialisation import Init
 from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
-from rltrain.nn.torso import EncoderName, encoder_problem, torso
+from rltrain.nn.torso import EncoderName, encoder_problem, torso, units_note
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 
@@ -90,6 +90,11 @@ class OnPolicySettings(Settings, ABC):
             yield Problem("agent.encoder", problem)
         if problem := action_problem(spec.action_space, squash=self.squash):
             yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user should know of layers that were left as they are."""
+        if "hidden_sizes" not in self.model_fields_set and (note := units_note(self.encoder, self.hidden_sizes, spec)):
+            yield note
 
 
 class OnPolicyAgent(ABC):

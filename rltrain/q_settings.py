@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from rltrain.core import EnvSpec, Problem
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
-from rltrain.nn.torso import EncoderName, encoder_problem
+from rltrain.nn.torso import EncoderName, encoder_problem, units_note
 from rltrain.off_policy import OffPolicySettings
 from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
@@ -102,6 +102,12 @@ class DQNSettings(OffPolicySettings):
             yield Problem("agent.encoder", problem)
         if self.visits is not None:
             yield from self._visit_problems(config, spec, self.visits)
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user should know of memory, and of layers that were left as they are."""
+        yield from super().notes(spec)
+        if "hidden_sizes" not in self.model_fields_set and (note := units_note(self.encoder, self.hidden_sizes, spec)):
+            yield note
 
     def _visit_problems(self, config: Any, spec: EnvSpec, visits: HashSettings) -> Iterator[Problem]:
         chosen = config.exploration

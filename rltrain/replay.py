@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rltrain.array_file import copy_blocks
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
 from rltrain.encoding import is_image
 from rltrain.frames import FrameStore, reach
@@ -201,15 +202,14 @@ class ReplayBuffer:
         return arrays, batch
 
     def state_dict(self) -> State:
-        """The filled part of the ring, the open n-step rows and the generator."""
-        columns = {name: column[: self._size].copy() for name, column in self._columns.items()}
+        """The filled part of the ring, the open n-step rows and the generator.
+
+        The rows are the ring's own memory, not copies: they change with the next step.
+        """
+        columns = {name: column[: self._size] for name, column in self._columns.items()}
         windows = [each.state_dict() for each in self._windows]
-        state = {"columns": columns, "position": self._position, "windows": windows}
+        state: State = {"columns": columns, "position": self._position, "windows": windows}
         if self._frames is not None:
-            number = self._frames.numbers()
-            columns |= {name: number[columns[name]] for name in ("obs", "next_obs")}
-            for each in windows:
-                each["obs"] = [np.array(number[slot]) for slot in each["obs"]]
             state["frames"] = self._frames.state_dict(self._size)
         if self._priorities is not None:
             state["priorities"] = self._priorities.state_dict(self._size)
@@ -219,7 +219,7 @@ class ReplayBuffer:
         """Restore the state."""
         self._size = len(state["columns"]["reward"])
         for name, column in self._columns.items():
-            column[: self._size] = state["columns"][name]
+            copy_blocks(state["columns"][name], column)
         self._position = state["position"]
         for each, saved in zip(self._windows, state["windows"], strict=True):
             each.load_state_dict(saved)

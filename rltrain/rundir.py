@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,11 +141,12 @@ def resolve_run(path: Path) -> Path:
     return found
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
+def write_synced(path: Path, blocks: Iterable[bytes | memoryview]) -> None:
+    """Write a new file, piece by piece, and wait until the disk has it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        for block in blocks:
+            file.write(block)
         file.flush()
         os.fsync(file.fileno())
 
@@ -163,7 +164,7 @@ def write_atomic(path: Path, text: str | bytes) -> None:
     """Replace a file so that a reader, or a crash, finds the old content or the new, whole."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
-        write_synced(temporary, text.encode() if isinstance(text, str) else text)
+        write_synced(temporary, [text.encode() if isinstance(text, str) else text])
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

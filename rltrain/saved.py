@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,11 +12,11 @@ from rltrain import checkpoint
 from rltrain.config.load import from_dict
 from rltrain.config.schema import Config
 from rltrain.core import Array, ConfigError, EnvSpec, State
-from rltrain.envs.vector import describe, load_wrapper_state, make_vector
+from rltrain.envs.vector import load_wrapper_state, make_vector
 from rltrain.evaluation import run_episodes, summarise
 from rltrain.evaluator import MAX_EVAL_ENVS, Evaluator
 from rltrain.experiment import build_agent, build_exploration
-from rltrain.fitting import problems
+from rltrain.fitting import environment
 from rltrain.rundir import resolve_run
 from rltrain.seeding import Stream, env_seeds, generator
 
@@ -32,7 +31,8 @@ class SavedPolicy:
         self.spec = spec
         self.wrappers: State = saved.state["loop"]["envs"]["wrappers"]
         self.agent = build_agent(config, spec, build_exploration(config))
-        self.agent.load_state_dict(saved.state["agent"])
+        left = getattr(self.agent, "learns_with", ())
+        self.agent.load_state_dict({key: value for key, value in saved.state["agent"].items() if key not in left})
         self.evaluator = Evaluator(config, spec, self.agent)
 
     @classmethod
@@ -51,13 +51,10 @@ class SavedPolicy:
                 checkpoint.find(path / "checkpoints", int(which) if which.isdigit() else which)  # type: ignore[arg-type]
             )
         loaded = from_dict(saved.config, source=str(saved.path))
-        if found := problems(loaded.config):
-            raise ConfigError(*loaded.explain(found))
-        envs = make_vector(loaded.config.env, 1)
-        spec = describe(loaded.config.env, envs)
-        envs.close()
-        spec = replace(spec, num_envs=loaded.config.env.num_envs)
-        return cls(path, saved, loaded.config, spec)
+        known = environment(loaded.config)  # all else fitted when it was trained, and need not here: memory for replay
+        if isinstance(known, list):
+            raise ConfigError(*loaded.explain(known))
+        return cls(path, saved, loaded.config, known)
 
     def __enter__(self) -> SavedPolicy:
         return self

@@ -129,6 +129,41 @@ def test_what_is_said_to_be_required_is_what_frames_and_rows_take():
     assert store._frames.dtype == np.uint8
 
 
+def test_a_state_that_is_held_outlives_the_growth_of_what_it_shows():
+    buffer = ReplayBuffer(40, spec(1, 1), gamma=0.9, rng=np.random.default_rng(0))
+    frames = buffer._frames
+    steps = episodes(np.random.default_rng(0), 1, 1, "copies", 1)  # short ones have many frames
+    for _ in range(20):
+        buffer.add(next(steps))
+    state = buffer.state_dict()["frames"]["frames"]
+    assert np.shares_memory(state, frames._frames)
+    size = len(frames._frames)
+    while len(frames._frames) == size:
+        buffer.add(next(steps))
+    assert not np.shares_memory(state, frames._frames)
+    np.testing.assert_array_equal(state, frames._frames[: len(state)])  # nothing was overwritten yet
+    del state
+
+
+def test_a_state_from_before_slots_were_told_is_read():
+    frames = ReplayBuffer(20, spec(2, 4), gamma=0.9, rng=np.random.default_rng(1))
+    steps = episodes(np.random.default_rng(0), 2, 4, "copies", 7)
+    for _ in range(50):
+        frames.add(next(steps))
+    state, store = frames.state_dict(), frames.state_dict()["frames"]
+    order = store.pop("queue")  # slots from the oldest frame on: their places in it are what was told before
+    number = np.argsort(order)
+    old = {"frames": store["frames"][order], "before": number[store["before"][order]], "born": store["born"] - store.pop("oldest"),
+           "newest": number[store["newest"]], "seen": store["seen"]}  # fmt: skip
+    columns = state["columns"] | {name: number[state["columns"][name]] for name in ("obs", "next_obs")}
+    again = ReplayBuffer(20, spec(2, 4), gamma=0.9, rng=np.random.default_rng(1))
+    again.load_state_dict(state | {"columns": columns, "frames": old})
+    for _ in range(40):
+        same(frames, again)
+        for buffer, transition in zip((frames, again), [next(steps)] * 2, strict=True):
+            buffer.add(transition)
+
+
 def test_a_million_transitions_of_atari_take_seven_gigabytes():
     screen = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
     atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 8, frame_stack=4)
@@ -142,7 +177,7 @@ def test_a_user_is_told_what_a_large_replay_takes():
     screen = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
     atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 1, frame_stack=4)
     told = {
-        size: list(settings_class("agents", "dqn")(name="dqn", buffer_size=size).notes(atari))
+        size: list(settings_class("agents", "dqn")(name="dqn", hidden_sizes=[512], buffer_size=size).notes(atari))
         for size in (10**3, 10**6)
     }
     assert told == {10**3: [], 10**6: ["replay of 1,000,000 transitions takes 6.6 GiB when it is full"]}

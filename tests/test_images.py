@@ -14,6 +14,7 @@ from rltrain.nn.convolutions import Convolutions
 from rltrain.nn.networks import blueprint, build
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import encoder_problem, torso
+from rltrain.registry import settings_class
 
 
 def pixels(*shape, seed=0):
@@ -91,6 +92,18 @@ def test_what_cannot_be_seen_is_refused_with_what_could():
     assert "larger images than 2 by 9" in encoder_problem("auto", spec(2, 9))
     assert "is for images" in encoder_problem("impala", spec(4))
     assert encoder_problem("auto", spec(4)) is encoder_problem("impala", spec(5, 4)) is None
+
+
+@pytest.mark.parametrize("agent", ["dqn", "rainbow", "ppo", "a2c"])
+def test_who_leaves_the_layers_after_convolutions_as_they_are_is_told_of_the_published_ones(agent):
+    def told(observed, **settings):
+        notes = settings_class("agents", agent)(name=agent, **settings).notes(observed)
+        return [note.split("convolutions of ")[1] for note in notes if "hidden_sizes" in note]
+
+    assert told(spec(4, 84, 84)) == ["nature, which were published with [512]"]
+    assert told(spec(4, 84, 84), encoder="impala") == ["impala, which were published with [256]"]
+    assert told(spec(10, 5)) == ["minatar, which were published with [128]"]
+    assert told(spec(4, 84, 84), hidden_sizes=[64, 64]) == told(spec(4, dtype=np.float32)) == []
 
 
 def test_images_stay_bytes_and_other_observations_become_floats():

@@ -142,3 +142,21 @@ def test_an_observation_that_is_not_finite_is_refused_and_named(value):
     no = np.array([False])
     with pytest.raises(ReplayError, match="environment 0"):
         buffer(10).add(Transition(obs, np.array([0]), np.array([0.0]), bad, no, no))
+
+
+def test_a_policy_that_only_acts_needs_no_memory_for_replay(tmp_path, small_config, monkeypatch):
+    from rltrain.config.load import load
+    from rltrain.experiment import Run
+    from rltrain.saved import SavedPolicy
+
+    (tmp_path / "run").mkdir()
+    run = Run(load(small_config, ["train.total_steps=200", "eval.every=null"]).config, tmp_path / "run")
+    run.train()
+    run.close()
+    monkeypatch.setattr("rltrain.replay.available_bytes", lambda: 0)
+    with SavedPolicy.open(tmp_path / "run" / "checkpoints" / "step-000000000200") as policy:
+        assert "replay" not in vars(policy.agent)
+        assert policy.evaluate(2, seed=0)["episodes"] == 2
+        assert "replay" not in vars(policy.agent)
+        with pytest.raises(ReplayError, match="GiB are free"):
+            _ = policy.agent.replay

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field
 
 from rltrain.config.seeds import Seeds, seeds_of
 from rltrain.config.tune import TuneSettings
+from rltrain.core import EnvSpec
 from rltrain.settings import Settings
 
 
@@ -32,7 +34,13 @@ class AtariSettings(Settings):
     noop_max: int = Field(default=30, ge=0, le=1_000)
     """An episode begins with fewer frames than this without an action, as many as are drawn."""
     fire_reset: bool = True
-    """Press the fire button first, where there is one."""
+    """Press the fire button first, where there is one, as ale-py's own vector does."""
+    fire_on_life_loss: bool = False
+    """Press it also in the step after a lost life, whatever the agent chose, in evaluation too.
+
+    Without it a game like Breakout stands still until the agent presses the button. Neither ale-py nor Gymnasium does
+    so; OpenAI's baselines and Stable-Baselines3 do.
+    """
     full_action_space: bool = False
     """All 18 actions, also those that do nothing in this game."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
@@ -69,6 +77,11 @@ class EnvSettings(Settings):
     """Time limit in steps; null keeps the environment's own."""
     wrappers: tuple[Settings, ...] = ()
     """Applied from first to last; each is chosen by `name`."""
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user of games should know who left out how they are seen."""
+        if self.id.startswith("ALE/") and self.atari is None:
+            yield "env.atari is not set: the agent sees raw screens; `env.atari: {}` takes the usual preprocessing"
 
 
 class StopSettings(Settings):

@@ -2,21 +2,23 @@
 
 What differs from that vector: rewards are never clipped where they are counted, a life that is lost ends the episode
 for the agent and not the game, every episode begins on a seed of its own so that it can be repeated, and autoreset is
-off.
+off. A picture is that of a second vector, which plays the same games and sees them whole and in colour.
 Legend: N games.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from ale_py import Action
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from rltrain.config.schema import EnvSettings
+from rltrain.config.schema import AtariSettings, EnvSettings
 from rltrain.core import Array, State
 from rltrain.envs.episode import FOREIGN
 
@@ -24,8 +26,10 @@ MAX_SEED = 2**31 - 1
 """Of the emulator."""
 LOG = 4_096
 """Steps whose actions there is room for at first."""
-ENLARGED = 4
-"""Pixels of a picture for each that the agent sees."""
+ENLARGED = 3
+"""Pixels of a picture for each of a game's screen."""
+SCREEN = (210, 160)
+"""Height and width of a game's screen in most games; of the others it is scaled to this."""
 
 
 class AtariVector(VectorEnv[Any, Any, Any]):
@@ -35,22 +39,12 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         atari = settings.atari
         assert atari is not None
         self.spec = gym.spec(settings.id)
-        limit = settings.max_episode_steps or atari.max_episode_steps
-        self._games = AtariVectorEnv(
-            self.spec.kwargs["game"],
-            num_envs,
-            num_threads=atari.threads or 0,
-            max_num_frames_per_episode=limit * atari.frame_skip,
-            repeat_action_probability=atari.sticky_actions,
-            full_action_space=atari.full_action_space,
-            img_height=atari.size,
-            img_width=atari.size,
-            stack_num=atari.frame_stack,
-            frameskip=atari.frame_skip,
-            noop_max=atari.noop_max,
-            use_fire_reset=atari.fire_reset,
-            reward_clipping=False,
-        )
+        make = partial(_games, self.spec.kwargs["game"], num_envs, atari, settings.max_episode_steps)
+        self._games = make((atari.size, atari.size), stack_num=atari.frame_stack)
+        self._shown = None if render_mode is None else make(SCREEN, stack_num=1, grayscale=False)
+        self._screens: Array = np.zeros((0,))  # of the second vector
+        actions = list(self._games.ale.get_action_set())
+        self._fire = actions.index(Action.FIRE) if atari.fire_on_life_loss and Action.FIRE in actions else None
         self.num_envs, self.render_mode = num_envs, render_mode
         self.metadata = {
             "autoreset_mode": AutoresetMode.DISABLED,
@@ -68,6 +62,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         self._returns = np.zeros(num_envs)  # what the game paid in the open episodes
         self._lives = np.zeros(num_envs, np.int32)
         self._goes_on = np.zeros(num_envs, bool)  # the agent's episode is over, the game's is not
+        self._lost = np.zeros(num_envs, bool)  # a life, in the latest step
         self._obs: Array = np.zeros((0,))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -89,24 +84,31 @@ class AtariVector(VectorEnv[Any, Any, Any]):
 
     def _begin(self, begin: Array) -> None:
         """Begin the episodes of these games (N,) on their seeds."""
-        self._obs, info = self._games.reset(seed=self._seeds[begin], options={"reset_mask": begin})
+        how: Any = {"seed": self._seeds[begin], "options": {"reset_mask": begin}}
+        self._obs, info = self._games.reset(**how)
+        if self._shown is not None:
+            self._screens, _ = self._shown.reset(**how)
         self._lives, self._returns[begin], self._began[begin] = info["lives"], 0.0, self._time
+        self._lost[begin] = False
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step in every game."""
         actions = np.asarray(actions, np.int64)
+        if self._fire is not None and np.count_nonzero(self._lost):
+            actions = np.where(self._lost, self._fire, actions)
         if self._time == len(self._log):
             self._make_room()
         self._log[self._time] = actions
         self._time += 1
         self._obs, reward, terminated, truncated, info = self._games.step(actions)
+        if self._shown is not None:
+            self._screens = self._shown.step(actions)[0]
         self._returns += reward
         infos = self._infos(terminated | truncated) if np.count_nonzero(terminated | truncated) else {}
-        if self._life_loss:
-            lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~terminated & ~truncated
-            if np.count_nonzero(lost):
-                self._goes_on, terminated = lost, terminated | lost
-                infos["goes_on"] = lost.copy()
+        self._lost = lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~terminated & ~truncated
+        if self._life_loss and np.count_nonzero(lost):
+            self._goes_on, terminated = lost.copy(), terminated | lost
+            infos["goes_on"] = lost.copy()
         self._lives = info["lives"]
         return self._obs, np.clip(reward, -1, 1) if self._clips else reward, terminated, truncated, infos
 
@@ -137,9 +139,8 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         return tuple(self._returns.tolist())
 
     def render(self) -> tuple[Array, ...]:  # type: ignore[override]
-        """What the agent sees last, enlarged: (H, W, 3) for every game."""
-        grey = self._obs[:, -1].repeat(ENLARGED, 1).repeat(ENLARGED, 2)
-        return tuple(grey[..., None].repeat(3, 3))
+        """The screen of every game in its colours, enlarged: (H, W, 3)."""
+        return tuple(self._screens[:, -1].repeat(ENLARGED, 1).repeat(ENLARGED, 2))
 
     def snapshot(self) -> tuple[State, ...]:
         """How every open episode began and the actions since, from which `restore` returns to this very step."""
@@ -185,4 +186,30 @@ class AtariVector(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        del self._games
+        del self._games, self._shown
+
+
+def _games(
+    game: str,
+    num_envs: int,
+    atari: AtariSettings,
+    limit: int | None,
+    size: tuple[int, int],
+    **seen: Any,
+) -> AtariVectorEnv:
+    """ale-py's vector of these games; all that decides what happens in them is the same whatever is `seen`."""
+    return AtariVectorEnv(
+        game,
+        num_envs,
+        num_threads=atari.threads or 0,
+        max_num_frames_per_episode=(limit or atari.max_episode_steps) * atari.frame_skip,
+        repeat_action_probability=atari.sticky_actions,
+        full_action_space=atari.full_action_space,
+        img_height=size[0],
+        img_width=size[1],
+        frameskip=atari.frame_skip,
+        noop_max=atari.noop_max,
+        use_fire_reset=atari.fire_reset,
+        reward_clipping=False,
+        **seen,
+    )

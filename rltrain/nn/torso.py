@@ -18,6 +18,8 @@ Sources: Mnih et al. 2015, https://doi.org/10.1038/nature14236 (512 hidden units
 https://arxiv.org/abs/1802.01561, figure 3 without its LSTM (256 units); Young and Tian 2019,
 https://arxiv.org/abs/1903.03176, for boards of 10 by 10 (128 units).
 """
+PUBLISHED_UNITS = {"nature": 512, "impala": 256, "minatar": 128}
+"""Units of the one hidden layer after the convolutions, in the same sources."""
 SMALLEST_NATURE = 36
 """Pixels in height and width from which the three convolutions of nature have anything left."""
 IMPALA_STAGES = (16, 32, 32)
@@ -82,9 +84,21 @@ def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:
     """Why these convolutions do not fit the observations, or None."""
     space = spec.observation_space
     if not is_image(space):
-        return None if encoder == "auto" else f"is for images, {spec.id} has {space}: leave it out"
+        return None if encoder == "auto" else f"is for images, {spec.id} has none: leave it out"
     plan = torso(encoder, space.shape or ())
     if plan.features > 0 and min(plan.image[1:]) >= (SMALLEST_NATURE if plan.name == "nature" else 3):
         return None
     _, height, width = plan.image
     return f"{plan.name} needs larger images than {height} by {width}: use auto, minatar or impala"
+
+
+def units_note(encoder: EncoderName, hidden_sizes: Sequence[int], spec: EnvSpec) -> str | None:
+    """What to tell a user who left the hidden layers after the convolutions as they are; None where there are none."""
+    if not is_image(spec.observation_space):
+        return None
+    plan = torso(encoder, spec.observation_space.shape or ())
+    usual = PUBLISHED_UNITS[plan.name]
+    return (
+        f"agent.hidden_sizes is not set: {list(hidden_sizes)} follow the convolutions of {plan.name}, "
+        f"which were published with [{usual}]"
+    )

@@ -13,28 +13,24 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rltrain.core import Array, RltrainError
+from rltrain.core import Array
 from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
+from rltrain.pictures.film import Film
 from rltrain.pictures.panels import DOWN, LEFT, RIGHT, UP, Direction
 from rltrain.pictures.table_picture import direction
 from rltrain.saved import SavedPolicy
 
 ARROWS: dict[Direction, str] = {DOWN: "\u2193", UP: "\u2191", RIGHT: "\u2192", LEFT: "\u2190"}
 """Arrows as wide as a letter, for text."""
-
-
-class CannotRender(RltrainError):
-    """The environment cannot be shown in this way."""
-
-    exit_code = 2
+MANY = 6
+"""Numbers of a caption."""
 
 
 @dataclass
 class Recording:
     """One episode as it was seen."""
 
-    frames: list[Any] = field(default_factory=list)  # (H, W, 3) uint8, or text
-    captions: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # where it is shown as text
     total: float = 0.0
     length: int = 0
 
@@ -57,8 +53,10 @@ def prepare_headless() -> str | None:
     return "no display: drawing off-screen" + (f", MUJOCO_GL={chosen}" if "mujoco" in sys.modules else "")
 
 
-def render_modes(env: gym.Env[Any, Any]) -> list[str]:
-    """The ways in which an environment says that it draws itself."""
+def render_modes(policy: SavedPolicy, env: gym.Env[Any, Any]) -> list[str]:
+    """The ways in which a policy's environment says that it draws itself."""
+    if policy.config.env.atari is not None:
+        return ["rgb_array"]  # the vector that plays the games opens no window
     return [str(mode) for mode in env.metadata.get("render_modes", [])]
 
 
@@ -88,7 +86,13 @@ def action_symbols(policy: SavedPolicy, env: gym.Env[Any, Any]) -> dict[int, str
 
 
 def record(
-    policy: SavedPolicy, on: Stage, seed: int, *, every: int = 1, show: Callable[[str], None] | None = None
+    policy: SavedPolicy,
+    on: Stage,
+    seed: int,
+    *,
+    every: int = 1,
+    film: Film | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> Recording:
     """Play one greedy episode in a vector of one.
 
@@ -96,7 +100,8 @@ def record(
         policy: Acts, and tells its values for the captions.
         on: Where it is played.
         seed: Of the environment.
-        every: Steps from one frame that is kept to the next; the last is kept as well.
+        every: Steps from one frame that is seen to the next; the last is seen as well.
+        film: Where pictures go.
         show: Is handed text as it is played.
     """
     recording = Recording()
@@ -107,7 +112,7 @@ def record(
         if step % every == 0 or step == cap:
             values = policy.agent.values(obs)
             values = None if values is None else np.atleast_1d(values[0])
-            _keep(recording, on, _caption(step, action, values, recording.total, on.symbols), show)
+            _keep(recording, on, _caption(step, action, values, recording.total, on.symbols), film, show)
         if step == cap:
             break
         actions = policy.agent.act(obs, explore=False)
@@ -116,38 +121,42 @@ def record(
         recording.length += 1
         recording.total = float(call(on.envs, "running_return")[0])
         if terminated[0] or truncated[0]:
-            _keep(recording, on, _caption(step + 1, action, None, recording.total, on.symbols), show)
+            _keep(recording, on, _caption(step + 1, action, None, recording.total, on.symbols), film, show)
             break
+    if film is not None:
+        film.hold()
     return recording
 
 
-def _keep(recording: Recording, on: Stage, caption: str, show: Callable[[str], None] | None) -> None:
+def _keep(recording: Recording, on: Stage, caption: str, film: Film | None, show: Callable[[str], None] | None) -> None:
     frame: Any = call(on.envs, "render")[0]
-    if on.mode == "human":
-        return
     if on.mode == "ansi":
-        recording.frames.append(f"{frame}\n{caption}\n")
+        recording.texts.append(f"{frame}\n{caption}\n")
         if show is not None:
             show(f"{frame}\n{caption}")
-        return
-    recording.frames.append(np.array(frame, np.uint8))
-    recording.captions.append(caption)
+    elif film is not None:
+        film.show(np.array(frame, np.uint8), caption)
 
 
 def _caption(step: int, action: Any, values: Array | None, total: float, symbols: Mapping[int, str]) -> str:
     """What is written beside a frame: with `symbols` a second line names all actions and marks the greedy one."""
     parts = [f"step {step}", f"return {total:g}"]
     if action is not None:
-        shown = action if np.ndim(action) == 0 else np.round(action, 2)
+        shown = action if np.ndim(action) == 0 else _numbers(action)
         parts.insert(1, f"action {symbols[int(action)] if symbols else shown}")
     if values is None:
         return "   ".join(parts)
     if len(values) != len(symbols):
-        parts.append("Q " + " ".join(f"{value:.2f}" for value in values[:6]))
+        parts.append(f"Q {_numbers(values)}")
         return "   ".join(parts)
     entries = [f"{symbol} {value:.3f}" for symbol, value in zip(symbols.values(), values, strict=True)]
     entries[int(values.argmax())] += "*"
     return "   ".join(parts) + "\n" + "  ".join(["Q", *entries])
+
+
+def _numbers(values: Array) -> str:
+    """The first of these numbers (K,)."""
+    return " ".join([*(f"{value:.2f}" for value in values[:MANY]), *(["\u2026"] if len(values) > MANY else [])])
 
 
 def _can_print(text: str) -> bool:

@@ -5,6 +5,7 @@ Every run of a method plays the same episodes, on seeds that neither training no
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ import numpy as np
 
 from rltrain.core import Array, RltrainError
 from rltrain.envs.vector import make_env
-from rltrain.pictures.recording import Recording, prepare_headless, record, render_modes, stage
-from rltrain.pictures.rendering import annotate, write
+from rltrain.pictures.film import filming
+from rltrain.pictures.recording import Recording, Stage, prepare_headless, record, render_modes, stage
 from rltrain.records import RunRecord
 from rltrain.report.media import data_uri, jpeg_uri
 from rltrain.saved import SavedPolicy
@@ -29,6 +30,8 @@ EVAL_SEED = 0
 """Decides the episodes, as `rltrain eval --seed 0` does."""
 FRAMES_PER_SECOND = 25
 """A video has no more; steps in between are left out, at the environment's own speed."""
+ROUNDING = 1e-3
+"""Share of a return by which an episode may differ when it is played again, alone: a network rounds otherwise then."""
 MOMENTS = 5
 """Parts into which a picture divides an episode."""
 TEXT_FRAMES = 60
@@ -123,36 +126,47 @@ def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
     with SavedPolicy.open(run.folder) as policy:
         env = make_env(policy.config.env)
         env.close()
-        modes = render_modes(env)
+        modes = render_modes(policy, env)
         mode = next((mode for mode in ("rgb_array", "ansi") if mode in modes), None)
         if mode is None:
             raise RltrainError(f"{policy.spec.id} draws neither pictures nor text")
         seed = env_seeds(EVAL_SEED, Stream.REPORT_EVAL, number + 1)[number]
         with stage(policy, mode) as on:
-            smooth, sparse = max(1, round(on.fps / FRAMES_PER_SECOND)), max(1, -(-one.length // MOMENTS))
-            every = 1 if mode == "ansi" else smooth if videos else sparse
-            seen = record(policy, on, seed, every=every)
-    again = f"{seen.total:g}, {seen.length} steps"
-    note = "" if seen.total == one.value else f"Played again it returned {again}: it does not repeat itself."
-    media = _text(seen) if mode == "ansi" else _media(seen, videos, max(1, round(on.fps / every)))
-    return Episode(ranks, run.seed, number + 1, one.value, one.length, note, **media)  # type: ignore[arg-type]
+            if mode == "ansi":
+                seen = record(policy, on, seed)
+                media = _text(seen)
+            else:
+                smooth, sparse = max(1, round(on.fps / FRAMES_PER_SECOND)), max(1, -(-one.length // MOMENTS))
+                seen, media = _filmed(policy, on, seed, smooth if videos else sparse, videos=videos)
+    return Episode(ranks, run.seed, number + 1, one.value, one.length, _note(one, seen), **media)  # type: ignore[arg-type]
 
 
-def _media(seen: Recording, videos: bool, fps: int) -> dict[str, object]:
-    """A video and its last frame; or a contact sheet."""
+def _note(one: _Played, seen: Recording) -> str:
+    """What to say where an episode is another when it is played again."""
+    if seen.length == one.length and math.isclose(seen.total, one.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+        return ""
+    return f"Played again it returned {seen.total:g}, {seen.length} steps: it does not repeat itself."
+
+
+def _filmed(
+    policy: SavedPolicy, on: Stage, seed: int, every: int, *, videos: bool
+) -> tuple[Recording, dict[str, object]]:
+    """An episode, and a video of it and its last frame; or a contact sheet."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("episode.mp4" if videos else "episode.png")
-        write(path, [seen], "mp4" if videos else "png", fps)
-        if videos:
-            return {"video": data_uri(path), "picture": jpeg_uri(annotate(seen.frames[-1], seen.captions[-1]))}
-        return {"picture": data_uri(path)}
+        with filming(path, path.suffix[1:], max(1, round(on.fps / every))) as film:
+            seen = record(policy, on, seed, every=every, film=film)
+        if not videos:
+            return seen, {"picture": data_uri(path)}
+        assert film.last is not None
+        return seen, {"video": data_uri(path), "picture": jpeg_uri(film.last)}
 
 
 def _text(seen: Recording) -> dict[str, object]:
     """The frames one after the other, without the terminal's codes."""
-    frames = seen.frames[:TEXT_FRAMES]
-    if len(seen.frames) > len(frames):
-        frames.append(f"... {len(seen.frames) - len(frames)} more frames")
+    frames = seen.texts[:TEXT_FRAMES]
+    if len(seen.texts) > len(frames):
+        frames.append(f"... {len(seen.texts) - len(frames)} more frames")
     parts, marked, at = [], False, 0
     text = "\n".join(frames)
     for code in _ESCAPE.finditer(text):

@@ -197,6 +197,10 @@ def test_what_the_games_cannot_do_is_said():
     assert [p.path for p in found(kwargs={"mode": 1})] == ["env.kwargs"]
     assert "did you mean 'ALE/Pong-v5'" in found(id="PongNoFrameskip-v4")[0].message
     assert "did you mean 'ALE/Pong-v5'" in found(id="ALE/Pang-v5")[0].message
+    assert "unknown environment 'Pong', did you mean 'ALE/Pong-v5'" in found(id="Pong")[0].message
+    raw = config("ppo").env.model_copy(update={"atari": None})
+    assert "`env.atari: {}` takes the usual preprocessing" in next(raw.notes(None))
+    assert list(raw.model_copy(update={"id": "CartPole-v1"}).notes(None)) == []
     stacked = from_dict(
         {
             "env": {"id": "ALE/Pong-v5", "atari": {}, "wrappers": [{"name": "frame_stack"}]},
@@ -216,10 +220,43 @@ def test_a_missing_package_is_named_with_what_brings_it(monkeypatch):
     assert "pip install 'rltrain[atari]'" in problems(config("ppo"))[0].message
 
 
-def test_a_picture_is_what_the_agent_sees():
-    envs = make_vector(settings("Pong"), 1, training=False, render_mode="rgb_array")
-    obs, _ = begin(envs, [0])
-    (picture,) = call(envs, "render")
-    assert picture.shape == (336, 336, 3)
-    np.testing.assert_array_equal(picture[::4, ::4, 1], obs[0, -1])
+def test_a_picture_is_the_games_screen_in_colour_and_of_the_same_game():
+    made = settings("Breakout", sticky_actions=0.25)
+    envs = make_vector(made, 2, training=False, render_mode="rgb_array")
+    begin(envs, [1, 2])
+    play(envs, actions(0, 40, 2))
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    seen = play(envs, actions(1, 60, 2))
+    for env, picture in enumerate(call(envs, "render")):
+        assert picture.shape == (630, 480, 3)
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5  # the rows of bricks
+        screen = picture[::3, ::3]
+        grey = screen @ np.array([0.299, 0.587, 0.114])
+        rows, columns = (np.linspace(0, side, 85).astype(int) for side in (210, 160))
+        means = np.add.reduceat(np.add.reduceat(grey, rows[:-1], 0), columns[:-1], 1)
+        means /= np.diff(rows)[:, None] * np.diff(columns)
+        assert abs(means - seen[-1][0][env, -1]).mean() < 4  # what the agent sees, but for how it was scaled
+
+
+def test_with_fire_on_life_loss_a_game_goes_on_by_itself():
+    ends = {}
+    for fire in (False, True):
+        envs = make_vector(settings(num_envs=1, fire_on_life_loss=fire, sticky_actions=0.0), training=False)
+        begin(envs, [1])
+        ends[fire] = sum(step[2].sum() for step in play(envs, np.zeros((200, 1), int)))  # never presses a button
+    assert ends[False] == 0 < ends[True]
+
+
+def test_what_was_fired_is_repeated_after_a_resume():
+    made = settings(fire_on_life_loss=True, life_loss=True, num_envs=2)
+    first, second = make_vector(made), make_vector(made)
+    begin(first, [1, 2]), begin(second, [3, 4])
+    lost = False
+    while not lost:  # the open episode ends with a lost life
+        lost = bool(first.step(np.zeros(2, int))[4].get("goes_on", np.zeros(1)).any())
+    first.reset(options={"reset_mask": first.unwrapped._goes_on.copy()})
+    restore(second, snapshot(first), first.unwrapped._obs.copy(), seeds=[3, 4])
+    for mine, its in zip(play(first, np.zeros((60, 2), int)), play(second, np.zeros((60, 2), int)), strict=True):
+        for part, other in zip(mine[:3], its[:3], strict=True):
+            np.testing.assert_array_equal(part, other)
     assert sys.modules["ale_py"]

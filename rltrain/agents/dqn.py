@@ -27,30 +27,25 @@ with Munchausen learning, `double` takes the policy of s' from the network, and 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, State, Transition
-from rltrain.hashing import PseudoCounts
+from rltrain.core import ActionSelector, Array, EnvSpec, Metrics, State, Transition
 from rltrain.nn import losses
-from rltrain.nn.arrays import Tensor, resolve_device, to_device, to_numpy
-from rltrain.nn.networks import Network
-from rltrain.nn.optimizers import Adam, descend
+from rltrain.nn.arrays import Tensor, to_device, to_numpy
+from rltrain.nn.optimizers import descend
 from rltrain.nn.q_functions import QFunction
-from rltrain.nn.torso import torso
 from rltrain.off_policy import OffPolicyAgent
+from rltrain.q_agent import QAgent
 from rltrain.q_settings import DQNSettings, MunchausenSettings
 from rltrain.replay import ReplayBuffer
 
 
-class DQN(OffPolicyAgent):
+class DQN(QAgent, OffPolicyAgent):
     """Off-policy value learning for discrete actions from replayed experience."""
 
     Config = DQNSettings
-    q_function: ClassVar[type[QFunction]] = QFunction
-    """What the network is."""
 
     def __init__(
         self,
@@ -62,68 +57,25 @@ class DQN(OffPolicyAgent):
         device: str,
     ) -> None:
         super().__init__(config, spec, rng=rng)
-        (hash_rng,) = rng.spawn(1)
-        self._exploration = exploration
-        assert isinstance(spec.action_space, gym.spaces.Discrete)
-        actions = int(spec.action_space.n)
-        self._first_action = int(spec.action_space.start)
-        image = self._encode.image
-        self._torso = None if image is None else torso(config.encoder, image)
-        device = resolve_device(device, config.hidden_sizes, self._torso)
-        self.q, self.target = (self._q_function(actions, self._init_rng, device) for _ in range(2))
+        self._begin(spec, exploration, device, self._init_rng, *rng.spawn(1))
+        self.target = self._q_function(self._init_rng)
         self.target.twin(self.q)
-        self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
-        self.visits = None if config.visits is None else PseudoCounts(config.visits, spec, hash_rng)
         self._synced_at = 0  # environment step of the last target update
         if config.noisy or config.prioritized is not None:
             self.block = 1  # every gradient step has noise of its own, and draws by the errors that the last one saw
 
-    def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
-        config = self._config
-        return self.q_function(
-            (self._encode.size if self._torso is None else self._torso.features, *config.hidden_sizes),
-            config.activation,
-            self._gradient,
-            actions=actions,
-            atoms=self.atoms,
-            dueling=config.dueling,
-            heads=config.heads,
-            prior_scale=config.prior_scale,
-            noisy_std=config.noisy_std if config.noisy else None,
-            rng=rng,
-            device=device,
-            torso=self._torso,
-        )
+    def _under_noise(self, mean: Array) -> Array:
+        """Uniform actions while the network has learnt nothing that it could doubt."""
+        if self._steps < self._config.learning_starts:
+            return self._rng.integers(mean.shape[1], size=len(mean))
+        return super()._under_noise(mean)
 
     def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
         return super()._make_replay(spec, rng, prioritized=self._config.prioritized, **options)
 
-    @property
-    def atoms(self) -> int | None:
-        """Numbers Z that describe the return of an action; None where it is one number, its mean."""
-        return None
-
-    def _distribution(self, rows: Tensor) -> Tensor:
-        """What rows (R, A) or (R, A, Z) of the network say of the returns; here they are the means themselves."""
-        return rows
-
-    def _mean(self, distribution: Tensor) -> Tensor:
-        """The means of returns (..., Z)."""
-        return distribution
-
     def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
         """The return (R,) or (R, Z) of which (R,) is paid and (R,) or (R, Z) follows, discounted."""
         return losses.td_target(reward, discount, following)
-
-    def _loss(self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor) -> Tensor:
-        """The loss of rows at the actions (R,), a scalar."""
-        return losses.q_learning_loss(rows, action, target, weight, self._config.loss)
-
-    def _gradient(
-        self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Gradient of the loss at the rows, and the errors (R,) that priorities are made of."""
-        return losses.q_learning_gradient(rows, action, target, weight, self._config.loss)
 
     def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
         """What the network sees of observations (B, I) in a gradient step, and what the loss has to know beside it."""
@@ -133,52 +85,11 @@ class DQN(OffPolicyAgent):
         """Returns (R, A) or (R, A, Z) of all actions, in memory that may be used again by the next call."""
         return self._distribution(q.values(obs))
 
-    def _infer(self, obs: Array) -> Array:
-        """Q of every head, (N, K, A), for acting."""
-        return np.asarray(self._mean(self._distribution(self.q.infer(self._encode(obs)))))
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """The network that learns."""
-        return (self.q.network,)
-
-    def act(self, obs: Array, *, explore: bool = True) -> Array:
-        """Actions (N,) for observations (N, *obs_shape)."""
-        self.q.disturb(self._rng if explore else None)
-        samples = self._infer(obs)  # (N, K, A)
-        mean = samples.mean(axis=1)
-        if not explore:
-            action = mean.argmax(axis=1)
-        elif self._exploration is None:
-            action = self._under_noise(mean)
-        else:
-            values = ActionValues(mean, first=self._first, visits=None if self.visits is None else self.visits(obs))
-            if self._config.heads > 1:
-                values = values._replace(samples=samples.swapaxes(0, 1), std=samples.std(axis=1))
-            action = self._exploration.select(values, self._steps, self._rng)
-        return np.asarray(action + self._first_action)
-
-    def _under_noise(self, mean: Array) -> Array:
-        """The best actions (N,) of a noisy network; uniform ones while it has learnt nothing that it could doubt."""
-        if self._steps < self._config.learning_starts:
-            return self._rng.integers(mean.shape[1], size=len(mean))
-        return np.asarray(mean.argmax(axis=1))
-
-    def values(self, obs: Array) -> Array:
-        """Q(s, a), (N, A), the mean of the heads, without noise."""
-        self.q.disturb(None)
-        return np.asarray(self._infer(obs).mean(axis=1))
-
     def observe(self, transition: Transition) -> None:
         """Store the step for replay, and count it."""
         super().observe(transition)
         if self.visits is not None:
             self.visits.add(transition.obs, transition.action)
-
-    def _exploration_metrics(self) -> Metrics:
-        chosen = {} if self._exploration is None else self._exploration.metrics(self._steps)
-        counted = {} if self.visits is None else {"exploration/entries": len(self.visits)}
-        return chosen | counted | self.q.metrics()
 
     def _gradient_steps(self, count: int) -> Metrics:
         """So many gradient steps, a batch each. The target network stays, so it values all batches at once."""
@@ -254,22 +165,14 @@ class DQN(OffPolicyAgent):
     def state_dict(self) -> State:
         """As every agent's with replay, and networks, optimiser, exploration and visits."""
         return super().state_dict() | {
-            "q_network": self.q.state_dict(),
+            **self._q_state(),
             "target_network": self.target.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "exploration": None if self._exploration is None else self._exploration.state_dict(),
-            "visits": None if self.visits is None else self.visits.state_dict(),
             "synced_at": self._synced_at,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
         super().load_state_dict(state)
-        self.q.load_state_dict(state["q_network"])
+        self._load_q_state(state)
         self.target.load_state_dict(state["target_network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self._exploration is not None:
-            self._exploration.load_state_dict(state["exploration"])
-        if self.visits is not None:
-            self.visits.load_state_dict(state["visits"])
         self._synced_at = state["synced_at"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rltrain.nn.hidden import normalise, normalise_backward
-from rltrain.nn.modules import module_network
+from rltrain.nn.modules import implicit_network, module_network
 from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.optimizers import SGD, Adam, RMSprop, clip_gradient
@@ -70,6 +70,20 @@ def test_the_gradient_through_normalised_units_by_hand():
     grad = np.array([[1, 0, 0]], np.float32)
     normalise_backward(grad, normal, scale)
     np.testing.assert_allclose(grad, np.array([[1 / 6, -1 / 3, 1 / 6]]) / 6**0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [FusedMLP, lambda made: module_network([made] * 2, "cpu"), None])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_the_size_of_weights_before_a_normalisation_does_not_matter(make, layer_norm):
+    rng = np.random.default_rng(0)
+    sizes = [(4, 16, 8, 3)] if make else [(4, 16, 8), (64, 8), (8, 8, 3)]
+    plans = [blueprint(each, "relu", rng, layer_norm=layer_norm) for each in sizes]
+    network = make(plans[0]) if make else implicit_network(plans, "cpu")
+    x = normal(5, 4 if make else 6)
+    before = network.infer(x)
+    network.parameters[: 4 * 16 + 16] *= 7
+    change = np.abs(network.infer(x) - before)[:, :3].max()
+    assert change < 1e-3 if layer_norm else change > 0.1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from rltrain.agents.dqn import QAgent
 from rltrain.core import ActionSelector, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, to_device, to_numpy
@@ -31,7 +32,6 @@ from rltrain.nn.distributions import Categorical
 from rltrain.nn.losses import LossKind
 from rltrain.nn.networks import Activation
 from rltrain.nn.optimizers import descend
-from rltrain.q_agent import QAgent
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout
 from rltrain.rollout_agent import never_full

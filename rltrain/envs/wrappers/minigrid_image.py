@@ -45,9 +45,11 @@ class MinigridImage:
             raise ValueError("minigrid_image needs MiniGrid: pip install 'rltrain[minigrid]'") from error
         if not isinstance(env.unwrapped, minigrid_env.MiniGridEnv):
             raise ValueError(f"minigrid_image is for MiniGrid alone, not {env.unwrapped}: leave it out")
+        its: Any = wrappers  # without types
         size, whole = self.config.tile_size, self.config.whole
         if size is not None:
-            drawn = wrappers.RGBImgObsWrapper if whole else wrappers.RGBImgPartialObsWrapper
-            return wrappers.ImgObsWrapper(drawn(env, tile_size=size))
-        image = wrappers.ImgObsWrapper(wrappers.FullyObsWrapper(env) if whole else env)
+            drawn = its.RGBImgObsWrapper if whole else its.RGBImgPartialObsWrapper
+            picture: gym.Env[Any, Any] = its.ImgObsWrapper(drawn(env, tile_size=size))
+            return picture
+        image = its.ImgObsWrapper(its.FullyObsWrapper(env) if whole else env)
         return TransformObservation(image, lambda obs: obs * STRETCH, image.observation_space)

@@ -17,7 +17,7 @@ def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | 
     if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) or (images and is_image(space)):
         return None
     if is_image(space):
-        return f"{agent} cannot see images, {spec.id} has {space}: use dqn, ppo or a2c, or add the wrapper flatten"
+        return f"{agent} cannot see images, {spec.id} has {space}: use dqn, pqn, ppo or a2c, or add the wrapper flatten"
     return f"{agent} needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
 
 

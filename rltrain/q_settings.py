@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 from pydantic import Field, model_validator
@@ -29,35 +29,25 @@ class MunchausenSettings(Settings):
     """The least that temperature * log-probability counts."""
 
 
-class DQNSettings(OffPolicySettings):
-    """Settings of the deep Q-network; steps are environment steps, summed over all environments."""
+class QSettings(Settings):
+    """Settings of every deep Q-network: what it is, and how it explores."""
 
-    sees_images: ClassVar[bool] = True
     encoder: EncoderName = "auto"
     """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""
-    target_update_interval: int = Field(default=10_000, ge=1)
-    """Steps between updates of the target network, which happen before a block of gradient steps."""
-    double: bool = False
-    """Choose a' by the network and value it by the target network."""
-    prioritized: PrioritySettings | None = None
-    """Replay what surprised more often; `{}` takes the paper's settings."""
-    munchausen: MunchausenSettings | None = None
-    """Add a scaled log-policy to rewards, and value the next state by the policy; `{}` takes the paper's settings."""
+    layer_norm: bool = False
+    """Units of every hidden layer, and of every convolution, with mean 0 and variance 1 before their activation."""
     dueling: bool = False
     """Learn V(s) and advantages apart."""
     loss: LossKind = "huber"
     """Of the TD error: huber is linear beyond 1, mse is half its square."""
-    max_grad_norm: float | None = Field(default=10.0, gt=0)
-    """Greatest norm of the whole gradient; null for no clipping."""
     heads: int = Field(default=1, ge=1, le=100)
     """Networks of an ensemble, each with its own weights and targets; `thompson` follows one of them per episode."""
     prior_scale: float = Field(default=0.0, ge=0)
     """Weight of a random network that never learns, added to each head: where nothing was learnt, heads differ."""
-
     noisy: bool = False
     """Explore by noise in the weights, whose size is learnt, in place of an `exploration`.
 
-    The first `learning_starts` actions are uniform.
+    Actions are uniform during the first `learning_starts` steps, where an agent has such.
     """
     noisy_std: float = Field(default=0.5, gt=0)
     """noisy: how large the noise begins, times 1 / sqrt(inputs of the layer); 0.5 is the paper's."""
@@ -83,7 +73,7 @@ class DQNSettings(OffPolicySettings):
         return (("samples", "std") if self.heads > 1 else ()) + (() if self.visits is None else ("visits",))
 
     @model_validator(mode="after")
-    def _consistent(self) -> DQNSettings:
+    def _consistent(self) -> Self:
         if not self.noisy and self.noisy_std != type(self).model_fields["noisy_std"].default:
             raise ValueError("noisy_std is for noisy: true: leave it out")
         if self.noisy and self.heads > 1:
@@ -114,6 +104,22 @@ class DQNSettings(OffPolicySettings):
         if chosen is None or "visits" not in getattr(find("explorations", chosen.name), "needs", ()):
             yield Problem("agent.visits", "nothing reads the visits: use the exploration ucb or leave this out")
         yield from visits.hash_problems(spec, "agent.visits", "the counts of visits")
+
+
+class DQNSettings(QSettings, OffPolicySettings):
+    """Settings of the deep Q-network; steps are environment steps, summed over all environments."""
+
+    sees_images: ClassVar[bool] = True
+    target_update_interval: int = Field(default=10_000, ge=1)
+    """Steps between updates of the target network, which happen before a block of gradient steps."""
+    double: bool = False
+    """Choose a' by the network and value it by the target network."""
+    prioritized: PrioritySettings | None = None
+    """Replay what surprised more often; `{}` takes the paper's settings."""
+    munchausen: MunchausenSettings | None = None
+    """Add a scaled log-policy to rewards, and value the next state by the policy; `{}` takes the paper's settings."""
+    max_grad_norm: float | None = Field(default=10.0, gt=0)
+    """Greatest norm of the whole gradient; null for no clipping."""
 
 
 class DistributionalSettings(DQNSettings):

@@ -68,6 +68,25 @@ def test_frames_and_colours_are_channels_wherever_they_lie():
     assert [torso("auto", shape).image for shape in ((4, 84, 84), (10, 5), (7, 9, 3))] == [(4, 84, 84), (1, 10, 5), (3, 7, 9)]  # fmt: skip
 
 
+@pytest.mark.parametrize("encoder", ["nature", "impala", "minatar"])
+def test_normalised_convolutions_see_the_same_in_a_darker_image(encoder):
+    """Without biases units are proportional to the pixels, and normalised they are the same.
+
+    Not so in impala, where units that are not normalised go around those that are.
+    """
+    made = Convolutions(torso(encoder, (4, 84, 84), layer_norm=True), np.random.default_rng(0), "orthogonal")
+    plain = Convolutions(torso(encoder, (4, 84, 84)), np.random.default_rng(0), "orthogonal")
+    bright = pixels(2, 4, 84, 84) // 2 * 2
+    with torch.no_grad():
+        seen, darker = (made(torch.from_numpy(x)).numpy() for x in (bright, bright // 2))
+        usual = plain(torch.from_numpy(bright)).numpy()
+    if encoder != "impala":
+        np.testing.assert_allclose(seen, darker, atol=2e-3)
+    np.testing.assert_allclose((seen**2).mean(), 0.5, atol=0.1)  # half the units of variance 1 are on
+    assert np.abs(seen - usual).max() > 0.5
+    assert [p.shape for p in made.parameters()] == [p.shape for p in plain.parameters()]
+
+
 def test_auto_takes_nature_for_screens_and_minatar_for_boards():
     assert torso("auto", (4, 84, 84)).name == torso("auto", (36, 36)).name == "nature"
     assert torso("auto", (35, 84)).name == torso("auto", (10, 5)).name == "minatar"
@@ -136,7 +155,7 @@ def catch(agent, **settings):
     return {
         "env": {"id": "rltrain/Catch-v0", "num_envs": 2},
         "agent": {"name": agent, "hidden_sizes": [16], **settings},
-        "exploration": {"name": "epsilon_greedy"} if agent == "dqn" else None,
+        "exploration": {"name": "epsilon_greedy"} if agent in ("dqn", "pqn") else None,
         "train": {"total_steps": 1_000},
         "device": "cpu",
     }
@@ -146,6 +165,7 @@ DQN = {"batch_size": 8, "learning_starts": 20, "buffer_size": 100, "target_updat
 SEEING = {
     "dqn": DQN,
     "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
+    "pqn": {"n_steps": 8, "batch_size": 8},
     "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
     "ppo-impala": {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "encoder": "impala", "shared_network": True},
     "a2c": {"n_steps": 4},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rltrain.nn.modules import module_network
+from rltrain.nn.hidden import normalise, normalise_backward
+from rltrain.nn.modules import implicit_network, module_network
 from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.optimizers import SGD, Adam, RMSprop, clip_gradient
@@ -45,6 +46,63 @@ def test_forward_and_backward_are_autograds(activation, free):
     if free is not None:
         assert mine[:, 3:].tolist() == [free] * 32
     same_gradient(fused, module)
+
+
+def test_units_of_a_layer_are_normalised_before_their_activation_and_the_gradient_goes_through_by_hand():
+    """Units 1, 3 have mean 2, variance 1 and are -1, 1: relu 0, 1, output 5. Units are 1 and 3 times the input.
+
+    The gradient at relu's outputs is (2, 5), at the normalised units (0, 5), at the units
+    ((0, 5) - 2.5 - (-1, 1) mean(0, 5)) = 0: the one number that such units can show does not change with the input.
+    """
+    made = blueprint((1, 2, 1), "relu", np.random.default_rng(0), layer_norm=True)
+    network = FusedMLP(made)
+    network.parameters[:] = [1, 3, 0, 0, 2, 5, 0]
+    x = np.array([[1.0], [7.0]], np.float32)
+    np.testing.assert_allclose(network.learn(passed_on, x, np.ones((2, 1), np.float32)), [[5], [5]], atol=1e-4)
+    np.testing.assert_allclose(network.gradient, [0, 0, 0, 0, 0, 2, 2], atol=1e-4)
+
+
+def test_the_gradient_through_normalised_units_by_hand():
+    """x = (0, 3, 6): mean 3, variance 6, n = (-1, 0, 1) / s with s = sqrt(2/3). With g = (1, 0, 0) mean g = 1/3,
+    mean(g n) = -1 / (3 s), and scale * (g - 1/3 + n / (3 s)) = (2/3 - 1/2, -1/3, -1/3 + 1/2) / sqrt(6)."""
+    x, normal, scale = np.array([[0, 3, 6]], np.float32), np.empty((1, 3), np.float32), np.empty((1, 1), np.float32)
+    np.testing.assert_allclose(normalise(x, normal, scale), np.array([[-1, 0, 1]]) * 1.5**0.5, atol=1e-5)
+    grad = np.array([[1, 0, 0]], np.float32)
+    normalise_backward(grad, normal, scale)
+    np.testing.assert_allclose(grad, np.array([[1 / 6, -1 / 3, 1 / 6]]) / 6**0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [FusedMLP, lambda made: module_network([made] * 2, "cpu"), None])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_the_size_of_weights_before_a_normalisation_does_not_matter(make, layer_norm):
+    rng = np.random.default_rng(0)
+    sizes = [(4, 16, 8, 3)] if make else [(4, 16, 8), (64, 8), (8, 8, 3)]
+    plans = [blueprint(each, "relu", rng, layer_norm=layer_norm) for each in sizes]
+    network = make(plans[0]) if make else implicit_network(plans, "cpu")
+    x = normal(5, 4 if make else 6)
+    before = network.infer(x)
+    network.parameters[: 4 * 16 + 16] *= 7
+    change = np.abs(network.infer(x) - before)[:, :3].max()
+    assert change < 1e-3 if layer_norm else change > 0.1
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("case", ["one", "features", "alike", "two"])
+def test_forward_and_backward_of_normalised_layers_are_autograds(activation, case):
+    own = {"layer_norm": True} | ({"features": True, "free": [0.5, -1.0]} if case == "features" else {})
+    second = {"alike": {}, "two": {"sizes": (4, 5, 3)}}.get(case)
+    plans = [plan(activation, **own), *([] if second is None else [plan(activation, 1, **second, **own)])]
+    fused, module = build(plans, "cpu"), module_network(plans, "cpu")
+    fused.evaluate(normal(50, 4, seed=3))
+    for rows in (32, 7, 40):
+        x, grad = 3 * normal(rows, 4) + 1, normal(rows, sum(each.outputs for each in plans), seed=1)
+        mine = fused.learn(passed_on, x, grad)
+        its = module.learn(passed_on, torch.from_numpy(x), torch.from_numpy(grad))
+        np.testing.assert_allclose(mine, its.numpy(), rtol=1e-4, atol=1e-5)
+        same_gradient(fused, module)
+        np.testing.assert_allclose(fused.infer(x), module.infer(x), rtol=1e-4, atol=1e-5)
+        at_inputs = module.input_gradient(passed_on, torch.from_numpy(x), torch.from_numpy(grad)).numpy()
+        np.testing.assert_allclose(fused.input_gradient(passed_on, x, grad), at_inputs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

@@ -27,12 +27,14 @@ with Munchausen learning, `double` takes the policy of s' from the network, and 
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, State, Transition
+from rltrain.encoding import Encoder
 from rltrain.hashing import PseudoCounts
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, resolve_device, to_device, to_numpy
@@ -45,58 +47,46 @@ from rltrain.q_settings import DQNSettings, MunchausenSettings
 from rltrain.replay import ReplayBuffer
 
 
-class DQN(OffPolicyAgent):
-    """Off-policy value learning for discrete actions from replayed experience."""
+class QAgent(ABC):
+    """Acts by action values, through a selector or by noise in the weights; how it learns is up to the agent."""
 
-    Config = DQNSettings
     q_function: ClassVar[type[QFunction]] = QFunction
     """What the network is."""
+    _config: Any
+    _encode: Encoder
+    _rng: np.random.Generator
+    _first: Array  # (N,) bool: an episode begins here
+    _steps: int  # environment steps observed
 
-    def __init__(
-        self,
-        config: DQNSettings,
-        spec: EnvSpec,
-        *,
-        exploration: ActionSelector | None,
-        rng: np.random.Generator,
-        device: str,
-    ) -> None:
-        super().__init__(config, spec, rng=rng)
-        (hash_rng,) = rng.spawn(1)
+    def _begin(self, spec: EnvSpec, exploration: ActionSelector | None, device: str, init: Any, hashes: Any) -> None:
+        """Make the network, its optimiser and the counts of visits; a generator each draws weights and hashes."""
+        config, image = self._config, self._encode.image
         self._exploration = exploration
         assert isinstance(spec.action_space, gym.spaces.Discrete)
-        actions = int(spec.action_space.n)
-        self._first_action = int(spec.action_space.start)
-        image = self._encode.image
-        self._torso = None if image is None else torso(config.encoder, image)
-        device = resolve_device(device, config.hidden_sizes, self._torso)
-        self.q, self.target = (self._q_function(actions, self._init_rng, device) for _ in range(2))
-        self.target.twin(self.q)
+        self._actions, self._first_action = int(spec.action_space.n), int(spec.action_space.start)
+        self._torso = None if image is None else torso(config.encoder, image, layer_norm=config.layer_norm)
+        self._device = resolve_device(device, config.hidden_sizes, self._torso)
+        self.q = self._q_function(init)
         self.optimizer = Adam(self.q.network.parameters, eps=config.adam_eps)
-        self.visits = None if config.visits is None else PseudoCounts(config.visits, spec, hash_rng)
-        self._synced_at = 0  # environment step of the last target update
-        if config.noisy or config.prioritized is not None:
-            self.block = 1  # every gradient step has noise of its own, and draws by the errors that the last one saw
+        self.visits = None if config.visits is None else PseudoCounts(config.visits, spec, hashes)
 
-    def _q_function(self, actions: int, rng: np.random.Generator, device: str) -> QFunction:
+    def _q_function(self, rng: np.random.Generator) -> QFunction:
         config = self._config
         return self.q_function(
             (self._encode.size if self._torso is None else self._torso.features, *config.hidden_sizes),
             config.activation,
             self._gradient,
-            actions=actions,
+            actions=self._actions,
             atoms=self.atoms,
             dueling=config.dueling,
             heads=config.heads,
             prior_scale=config.prior_scale,
             noisy_std=config.noisy_std if config.noisy else None,
+            layer_norm=config.layer_norm,
             rng=rng,
-            device=device,
+            device=self._device,
             torso=self._torso,
         )
-
-    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
-        return super()._make_replay(spec, rng, prioritized=self._config.prioritized, **options)
 
     @property
     def atoms(self) -> int | None:
@@ -111,10 +101,6 @@ class DQN(OffPolicyAgent):
         """The means of returns (..., Z)."""
         return distribution
 
-    def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
-        """The return (R,) or (R, Z) of which (R,) is paid and (R,) or (R, Z) follows, discounted."""
-        return losses.td_target(reward, discount, following)
-
     def _loss(self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor) -> Tensor:
         """The loss of rows at the actions (R,), a scalar."""
         return losses.q_learning_loss(rows, action, target, weight, self._config.loss)
@@ -124,14 +110,6 @@ class DQN(OffPolicyAgent):
     ) -> tuple[Tensor, Tensor]:
         """Gradient of the loss at the rows, and the errors (R,) that priorities are made of."""
         return losses.q_learning_gradient(rows, action, target, weight, self._config.loss)
-
-    def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
-        """What the network sees of observations (B, I) in a gradient step, and what the loss has to know beside it."""
-        return (obs,)
-
-    def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
-        """Returns (R, A) or (R, A, Z) of all actions, in memory that may be used again by the next call."""
-        return self._distribution(q.values(obs))
 
     def _infer(self, obs: Array) -> Array:
         """Q of every head, (N, K, A), for acting."""
@@ -159,9 +137,7 @@ class DQN(OffPolicyAgent):
         return np.asarray(action + self._first_action)
 
     def _under_noise(self, mean: Array) -> Array:
-        """The best actions (N,) of a noisy network; uniform ones while it has learnt nothing that it could doubt."""
-        if self._steps < self._config.learning_starts:
-            return self._rng.integers(mean.shape[1], size=len(mean))
+        """The best actions (N,) of a noisy network."""
         return np.asarray(mean.argmax(axis=1))
 
     def values(self, obs: Array) -> Array:
@@ -169,16 +145,69 @@ class DQN(OffPolicyAgent):
         self.q.disturb(None)
         return np.asarray(self._infer(obs).mean(axis=1))
 
+    def _exploration_metrics(self) -> Metrics:
+        chosen = {} if self._exploration is None else self._exploration.metrics(self._steps)
+        counted = {} if self.visits is None else {"exploration/entries": len(self.visits)}
+        return chosen | counted | self.q.metrics()
+
+    def _q_state(self) -> State:
+        """Network, optimiser, exploration and visits."""
+        return {
+            "q_network": self.q.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "exploration": None if self._exploration is None else self._exploration.state_dict(),
+            "visits": None if self.visits is None else self.visits.state_dict(),
+        }
+
+    def _load_q_state(self, state: State) -> None:
+        self.q.load_state_dict(state["q_network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._exploration is not None:
+            self._exploration.load_state_dict(state["exploration"])
+        if self.visits is not None:
+            self.visits.load_state_dict(state["visits"])
+
+
+class DQN(QAgent, OffPolicyAgent):
+    """Off-policy value learning for discrete actions from replayed experience."""
+
+    Config = DQNSettings
+
+    def __init__(self, config: Any, spec: EnvSpec, *, exploration: Any, rng: np.random.Generator, device: str) -> None:
+        super().__init__(config, spec, rng=rng)
+        self._begin(spec, exploration, device, self._init_rng, *rng.spawn(1))
+        self.target = self._q_function(self._init_rng)
+        self.target.twin(self.q)
+        self._synced_at = 0  # environment step of the last target update
+        if config.noisy or config.prioritized is not None:
+            self.block = 1  # every gradient step has noise of its own, and draws by the errors that the last one saw
+
+    def _under_noise(self, mean: Array) -> Array:
+        """Uniform actions while the network has learnt nothing that it could doubt."""
+        if self._steps < self._config.learning_starts:
+            return self._rng.integers(mean.shape[1], size=len(mean))
+        return super()._under_noise(mean)
+
+    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
+        return super()._make_replay(spec, rng, prioritized=self._config.prioritized, **options)
+
+    def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
+        """The return (R,) or (R, Z) of which (R,) is paid and (R,) or (R, Z) follows, discounted."""
+        return losses.td_target(reward, discount, following)
+
+    def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
+        """What the network sees of observations (B, I) in a gradient step, and what the loss has to know beside it."""
+        return (obs,)
+
+    def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
+        """Returns (R, A) or (R, A, Z) of all actions, in memory that may be used again by the next call."""
+        return self._distribution(q.values(obs))
+
     def observe(self, transition: Transition) -> None:
         """Store the step for replay, and count it."""
         super().observe(transition)
         if self.visits is not None:
             self.visits.add(transition.obs, transition.action)
-
-    def _exploration_metrics(self) -> Metrics:
-        chosen = {} if self._exploration is None else self._exploration.metrics(self._steps)
-        counted = {} if self.visits is None else {"exploration/entries": len(self.visits)}
-        return chosen | counted | self.q.metrics()
 
     def _gradient_steps(self, count: int) -> Metrics:
         """So many gradient steps, a batch each. The target network stays, so it values all batches at once."""
@@ -254,22 +283,14 @@ class DQN(OffPolicyAgent):
     def state_dict(self) -> State:
         """As every agent's with replay, and networks, optimiser, exploration and visits."""
         return super().state_dict() | {
-            "q_network": self.q.state_dict(),
+            **self._q_state(),
             "target_network": self.target.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "exploration": None if self._exploration is None else self._exploration.state_dict(),
-            "visits": None if self.visits is None else self.visits.state_dict(),
             "synced_at": self._synced_at,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the state."""
         super().load_state_dict(state)
-        self.q.load_state_dict(state["q_network"])
+        self._load_q_state(state)
         self.target.load_state_dict(state["target_network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self._exploration is not None:
-            self._exploration.load_state_dict(state["exploration"])
-        if self.visits is not None:
-            self.visits.load_state_dict(state["visits"])
         self._synced_at = state["synced_at"]

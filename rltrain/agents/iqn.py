@@ -15,7 +15,7 @@ such parts. The last hidden layer belongs to f and the others to psi; a single o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings
 from rltrain.core import Array
 from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.distributional import midpoints
-from rltrain.nn.networks import Activation, Blueprint, Network, blueprint
+from rltrain.nn.networks import Blueprint, Network
 from rltrain.nn.q_functions import QFunction
 
 COSINES = 64
@@ -59,11 +59,11 @@ class IQNSettings(QRDQNSettings):
 class ImplicitQFunction(QFunction):
     """Values at fractions: an observation (B, I) and T fractions beside it give rows (B, A, T)."""
 
-    def _plans(self, shape: Sequence[int], activation: Activation, rng: np.random.Generator) -> list[Blueprint]:
+    def _plans(self, shape: Sequence[int], plan: Callable[[Sequence[int]], Blueprint]) -> list[Blueprint]:
         """psi, the layer of phi, and f."""
         own = max(len(shape) - 3, 1)  # layers of psi
         parts = shape[: own + 1], (COSINES, shape[own]), shape[own:]
-        return [blueprint(part, activation, rng) for part in parts]
+        return [plan(part) for part in parts]
 
     def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
         from rltrain.nn.modules import implicit_network  # loads torch

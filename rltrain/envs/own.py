@@ -47,7 +47,8 @@ class _Package(NamedTuple):
     extra: str
 
 
-_PACKAGES = {"ALE/": _Package("ale_py", "atari"), "MiniGrid-": _Package("minigrid", "minigrid")}
+_MINIGRID = _Package("minigrid", "minigrid")
+_PACKAGES = {"ALE/": _Package("ale_py", "atari"), "MiniGrid-": _MINIGRID, "BabyAI-": _MINIGRID}
 
 
 def prepare(env_id: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rltrain.core import Array
+from rltrain.nn.hidden import EPS
 from rltrain.nn.initialisation import Init, orthogonal
 from rltrain.nn.torso import IMPALA_STAGES, STACKS, Torso
 
@@ -15,16 +16,23 @@ from rltrain.nn.torso import IMPALA_STAGES, STACKS, Torso
 class Residual(torch.nn.Module):
     """x + conv(relu(conv(relu(x)))), both 3 by 3."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, layer_norm: bool) -> None:
         super().__init__()
         self.convolutions = torch.nn.ModuleList(torch.nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.activation = torch.nn.Sequential(*_activation(channels, layer_norm))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         h = x
         for convolution in self.convolutions:
-            h = convolution(torch.relu(h))
+            h = convolution(self.activation(h))
         return x + h
+
+
+def _activation(channels: int, layer_norm: bool) -> list[torch.nn.Module]:
+    """ReLU, of all units of an image (C, H, W) with mean 0 and variance 1 where they are normalised."""
+    norm = [torch.nn.GroupNorm(1, channels, eps=EPS, affine=False)] if layer_norm else []
+    return [*norm, torch.nn.ReLU()]
 
 
 def _layers(plan: Torso) -> list[torch.nn.Module]:
@@ -32,11 +40,11 @@ def _layers(plan: Torso) -> list[torch.nn.Module]:
     if plan.name == "impala":
         for wide in IMPALA_STAGES:
             layers += [torch.nn.Conv2d(channels, wide, 3, padding=1), torch.nn.MaxPool2d(3, 2, 1)]
-            layers += [Residual(wide), Residual(wide)]
+            layers += [Residual(wide, plan.layer_norm), Residual(wide, plan.layer_norm)]
             channels = wide
-        return [*layers, torch.nn.ReLU()]
+        return [*layers, *_activation(channels, plan.layer_norm)]
     for wide, kernel, stride in STACKS[plan.name]:
-        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), torch.nn.ReLU()]
+        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), *_activation(wide, plan.layer_norm)]
         channels = wide
     return layers
 

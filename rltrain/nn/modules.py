@@ -12,6 +12,7 @@ from torch.func import functional_call, vjp
 
 from rltrain.core import Array, UpdateMode
 from rltrain.nn.graphs import graphed
+from rltrain.nn.hidden import EPS
 
 if TYPE_CHECKING:
     from rltrain.nn.initialisation import Init
@@ -52,6 +53,7 @@ class Stacked(torch.nn.Module):
     def __init__(self, plans: Sequence[Blueprint]) -> None:
         super().__init__()
         self.activation, self.shapes = ACTIVATIONS[plans[0].activation](), list(pairwise(plans[0].sizes))
+        self.layer_norm = plans[0].layer_norm
         flat = [
             part.reshape(-1)
             for plan in plans
@@ -67,6 +69,8 @@ class Stacked(torch.nn.Module):
         x = x.expand(len(self.flat), *x.shape)
         for layer, (inputs, outputs) in enumerate(self.shapes):
             weight, bias = next(parts).view(-1, inputs, outputs), next(parts)[:, None]
+            if layer and self.layer_norm:
+                x = torch.nn.functional.layer_norm(x, (inputs,), eps=EPS)
             x = torch.baddbmm(bias, self.activation(x) if layer else x, weight)
         return x.transpose(0, 1).flatten(1)
 
@@ -116,7 +120,7 @@ class Implicit(torch.nn.Module):
         super().__init__()
         psi, phi, f = plans
         self.inputs, (cosines, _) = psi.sizes[0], phi.sizes
-        self.psi = torch.nn.Sequential(*_perceptron(psi), ACTIVATIONS[psi.activation]())
+        self.psi = torch.nn.Sequential(*_perceptron(psi), *_between(psi, psi.sizes[-1]))
         self.phi = torch.nn.Sequential(*_perceptron(phi), torch.nn.ReLU())
         self.f = _perceptron(f)
         self.register_buffer("frequencies", torch.pi * torch.arange(cosines), persistent=False)
@@ -132,8 +136,14 @@ class Implicit(torch.nn.Module):
 def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
     for weight, bias in zip(plan.weights, plan.biases, strict=True):
-        layers += [Linear(weight, bias), ACTIVATIONS[plan.activation]()]
-    return torch.nn.Sequential(*layers[:-1])
+        layers += [*(_between(plan, len(weight)) if layers else []), Linear(weight, bias)]
+    return torch.nn.Sequential(*layers)
+
+
+def _between(plan: Blueprint, units: int) -> list[torch.nn.Module]:
+    """What stands after a hidden layer of so many units."""
+    norm = [torch.nn.LayerNorm(units, eps=EPS, elementwise_affine=False)] if plan.layer_norm else []
+    return [*norm, ACTIVATIONS[plan.activation]()]
 
 
 class ModuleNetwork:

@@ -20,6 +20,7 @@ import numpy as np
 
 from rltrain.core import Array, State, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_numpy
+from rltrain.nn.hidden import activate, activate_backward, normalise, normalise_backward
 from rltrain.nn.initialisation import Init, orthogonal
 from rltrain.nn.torso import Torso
 from rltrain.nn.workspace import Workspace
@@ -34,13 +35,14 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A multi-layer perceptron before it is built: h_l = act(h_(l-1) W_l + b_l), the last layer without act."""
+    """A multi-layer perceptron before it is built: h_l = act(n(h_(l-1) W_l + b_l)), the last layer without either."""
 
     activation: Activation
     weights: list[Array]  # (inputs, outputs) each
     biases: list[Array]
     free: Array | None = None  # (F,) outputs that are parameters themselves, the same for every input
     features: bool = False  # whether the units of the last hidden layer are outputs too, before the free ones
+    layer_norm: bool = False  # n: the units of a hidden layer with mean 0 and variance 1 (`hidden.normalise`), or as is
 
     @property
     def sizes(self) -> list[int]:
@@ -68,6 +70,7 @@ def blueprint(
     gain: float | Sequence[float] = 1.0,
     free: Array | None = None,
     features: bool = False,
+    layer_norm: bool = False,
 ) -> Blueprint:
     """Draw the initial weights.
 
@@ -87,7 +90,8 @@ def blueprint(
             scale = np.asarray(gain if layer == len(shapes) - 1 else math.sqrt(2))
             weights.append((scale * orthogonal(inputs, outputs, rng)).astype(np.float32))
             biases.append(np.zeros(outputs, np.float32))
-    return Blueprint(activation, weights, biases, None if free is None else np.asarray(free, np.float32), features)
+    outputs_alone = None if free is None else np.asarray(free, np.float32)
+    return Blueprint(activation, weights, biases, outputs_alone, features, layer_norm)
 
 
 class Network(Protocol):
@@ -126,7 +130,7 @@ class FusedMLP:
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
         self._sizes, self._relu = plan.sizes, plan.activation == "relu"
-        self._features, self._extra = plan.features, plan.outputs - self._sizes[-1]
+        self._norm, self._features, self._extra = plan.layer_norm, plan.features, plan.outputs - self._sizes[-1]
         total = plan.parameters
         self.parameters: Array
         self.gradient: Array
@@ -153,21 +157,20 @@ class FusedMLP:
         """Outputs (B, O) of inputs (B, I) in memory that the next call uses again."""
         buffers = buffers or self._training
         outputs, last = buffers.outputs(len(x)), len(self._weights) - 1
+        normal = buffers.normal(len(x)) if self._norm else []
         for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, outputs, strict=True)):
             np.dot(x, weight, out=out)  # with few rows half the time of matmul
             out += bias
             if layer < last:
-                np.maximum(out, self._zeros[: len(bias)], out=out) if self._relu else np.tanh(out, out=out)
+                units = normalise(out, *normal[layer]) if self._norm else out
+                activate(units, out, self._zeros[: len(bias)], relu=self._relu)
             x = out
         if not self._extra:
             return x
         return buffers.widened(x, *([outputs[-2]] if self._features else []), self._free)
 
     def backward(self, x: Array, grad: Array, *, to_inputs: bool = False, to_parameters: bool = True) -> Array | None:
-        """The chain rule, layer by layer from the last, for the inputs of the last `forward`.
-
-        tanh' = 1 - h^2; for relu h is 0 exactly where the unit was off. `to_inputs` returns the gradient there (B, I).
-        """
+        """The chain rule from the last layer down, at the last `forward`; `to_inputs` returns what comes out (B, I)."""
         outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
         wide, heads, free = grad, self._sizes[-1], grad.shape[1] - len(self._free)
         if self._extra:
@@ -184,12 +187,9 @@ class FusedMLP:
                 np.dot(grad, self._weights[layer].T, out=down)
                 if self._features and layer == len(self._weights) - 1:
                     down += wide[:, heads:free]
-                if self._relu:
-                    down *= below > 0
-                else:
-                    np.multiply(below, below, out=slope)
-                    np.subtract(1, slope, out=slope)
-                    down *= slope
+                activate_backward(down, below, slope, relu=self._relu)
+                if self._norm:
+                    normalise_backward(down, *self._training.normal(len(x))[layer - 1])
                 grad = down
         return np.asarray(grad @ self._weights[0].T) if to_inputs else None
 

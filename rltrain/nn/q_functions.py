@@ -8,6 +8,7 @@ other, so that a loss knows nothing of heads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class QFunction:
         heads: int,
         prior_scale: float,
         noisy_std: float | None,
+        layer_norm: bool,
         rng: np.random.Generator,
         device: str,
         torso: Torso | None = None,
@@ -52,17 +54,18 @@ class QFunction:
         self.heads, self._gradient, self._scale = heads, gradient, prior_scale
         self._distributional, self._width = atoms is not None, actions + dueling
         shape = (*sizes, self._width * (atoms or 1))
-        plans = self._plans(shape, activation, rng)
+        plan = partial(blueprint, activation=activation, rng=rng, layer_norm=layer_norm)
+        plans = self._plans(shape, plan)
         images = {} if torso is None else {"torso": torso, "rng": rng}
         self.network: Network = self._build(plans, device, **images)
         self._noisy: NoisyNetwork | None = None
         if noisy_std is not None:
             self.network = self._noisy = NoisyNetwork(self.network, plans, noisy_std)
-        self.prior = self._build(self._plans(shape, activation, rng), device, **images) if prior_scale else None
+        self.prior = self._build(self._plans(shape, plan), device, **images) if prior_scale else None
         self._dueling = Fixed(dueling_layer(actions), self.network.device) if dueling else None
 
-    def _plans(self, shape: Sequence[int], activation: Activation, rng: np.random.Generator) -> list[Blueprint]:
-        return [blueprint(shape, activation, rng) for _ in range(self.heads)]
+    def _plans(self, shape: Sequence[int], plan: Callable[[Sequence[int]], Blueprint]) -> list[Blueprint]:
+        return [plan(shape) for _ in range(self.heads)]
 
     def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
         return build(plans, device, **images)

@@ -45,6 +45,7 @@ class Torso(NamedTuple):
     name: str
     shape: tuple[int, ...]  # of an observation
     channels_last: bool  # (H, W, C), (K, H, W, C) for K frames, or (H, W); else (C, H, W)
+    layer_norm: bool = False  # units of an image with mean 0 and variance 1 before every activation
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -70,14 +71,15 @@ class Torso(NamedTuple):
         return channels * height * width
 
 
-def torso(encoder: EncoderName, shape: Sequence[int]) -> Torso:
+def torso(encoder: EncoderName, shape: Sequence[int], *, layer_norm: bool = False) -> Torso:
     """The convolutions for images of this shape; `auto` takes nature for screens and minatar for small boards.
 
     Of three dimensions the shorter of the first and the last is that of channels.
     """
     last = len(shape) != 3 or shape[-1] <= shape[0]
     small = min(Torso("nature", tuple(shape), last).image[1:]) < SMALLEST_NATURE
-    return Torso({"auto": "minatar" if small else "nature"}.get(encoder, encoder), tuple(shape), last)
+    name = {"auto": "minatar" if small else "nature"}.get(encoder, encoder)
+    return Torso(name, tuple(shape), last, layer_norm)
 
 
 def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:

@@ -17,12 +17,13 @@ class Workspace:
         self._outputs: list[Array] = []
         self._views: list[Array] = []  # of the rows that were asked for last
         self._hidden: list[tuple[Array, Array]] = []
+        self._normal: list[tuple[Array, Array]] = []
         self._widened = np.empty((0, self._wide), np.float32)
 
     def outputs(self, rows: int) -> list[Array]:
         """Outputs of every layer, (rows, units) each."""
         if rows > self._rows:
-            self._rows, self._hidden = rows, []
+            self._rows, self._hidden, self._normal = rows, [], []
             self._outputs = [np.empty((rows, size), np.float32) for size in self._sizes]
             self._widened = np.empty((rows, self._wide), np.float32)
         if not self._views or len(self._views[0]) != rows:
@@ -34,6 +35,12 @@ class Workspace:
         if not self._hidden:
             self._hidden = [(np.empty_like(part), np.empty_like(part)) for part in self._outputs[:-1]]
         return [(slopes[:rows], grads[:rows]) for slopes, grads in self._hidden]
+
+    def normal(self, rows: int) -> list[tuple[Array, Array]]:
+        """Of every hidden layer its normalised units (rows, units), and what a row was multiplied by (rows, 1)."""
+        if not self._normal:
+            self._normal = [(np.empty_like(part), np.empty_like(part[:, :1])) for part in self._outputs[:-1]]
+        return [(units[:rows], scales[:rows]) for units, scales in self._normal]
 
     def widened(self, outputs: Array, *others: Array) -> Array:
         """Outputs with others after them, each (rows, units) or the same (units,) for every row."""

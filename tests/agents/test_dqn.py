@@ -147,7 +147,9 @@ def test_priors_stay_as_they_are_and_keep_heads_apart_where_nothing_was_learnt()
     assert seen < 0.3 < unseen
 
 
-@pytest.mark.parametrize("settings", [{"heads": 3, "prior_scale": 2.0, "dueling": True}, {"heads": 2, "double": True}])
+@pytest.mark.parametrize(
+    "settings", [{"heads": 3, "prior_scale": 2.0, "dueling": True}, {"heads": 2, "double": True, "layer_norm": True}]
+)
 def test_heads_and_priors_through_torch_learn_the_same(settings, monkeypatch):
     fused = play(agent(**settings), 60)
     monkeypatch.setattr("rltrain.nn.q_functions.build", module_network)

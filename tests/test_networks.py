@@ -144,6 +144,26 @@ def test_optimizers_are_torchs(kind, library, monkeypatch):
     np.testing.assert_allclose(np.asarray(mine), its.detach().numpy(), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_compiled_step_is_the_same_to_the_last_bit(library, monkeypatch):
+    size, steps, start = 5_000, 120, normal(5_000)
+    optimizers, parameters = [], []
+    for first in (1_000_000_000, 40 * size):  # never compiled, and from step 40 on
+        monkeypatch.setattr("rltrain.nn.optimizers.COMPILED_FROM", first)
+        own = start.copy()
+        optimizers.append(Adam(torch.from_numpy(own) if library == "torch" else own, eps=1e-5))
+        parameters.append(own)
+        for step in range(steps):
+            gradient = normal(size, seed=step) * 10.0 ** (step % 7 - 5)
+            gradient[:9] = 0 if step else 1e-12
+            optimizers[-1].step(torch.from_numpy(gradient) if library == "torch" else gradient, 1e-2 / (1 + step))
+    assert optimizers[0]._compiled is None
+    assert optimizers[1]._compiled is not None
+    np.testing.assert_array_equal(*parameters)
+    for name in ("mean", "square"):
+        np.testing.assert_array_equal(*(optimizer.state_dict()[name] for optimizer in optimizers))
+
+
 def test_moments_that_are_too_small_to_matter_become_zero():
     optimizer = Adam(np.zeros(3, np.float32))
     optimizer.step(np.array([1e-12, 1.0, 1.0], np.float32), 1e-3)

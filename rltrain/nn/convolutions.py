@@ -36,7 +36,7 @@ def _layers(plan: Torso) -> list[torch.nn.Module]:
             channels = wide
         return [*layers, torch.nn.ReLU()]
     for wide, kernel, stride in STACKS[plan.name]:
-        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), torch.nn.ReLU()]
+        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), torch.nn.ReLU(inplace=True)]
         channels = wide
     return layers
 
@@ -59,7 +59,7 @@ class Convolutions(torch.nn.Module):
                 part.weight.data, part.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale, convolve, flatten."""
+        """Convolve, the first time with weights that scale the pixels, and flatten."""
         plan = self._plan
         if len(plan.shape) == 2:
             x = x.unsqueeze(1)
@@ -67,8 +67,10 @@ class Convolutions(torch.nn.Module):
             x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
         elif plan.channels_last:
             x = x.permute(0, 3, 1, 2)
-        pixels = x.to(torch.float32, memory_format=torch.channels_last) * (1 / 255)
-        features: torch.Tensor = self.layers(pixels).flatten(1)
+        pixels = x.contiguous(memory_format=torch.channels_last).to(torch.float32)  # bytes are quicker to move
+        first = self.layers[0]
+        h = torch.nn.functional.conv2d(pixels, first.weight * (1 / 255), first.bias, first.stride, first.padding)
+        features: torch.Tensor = self.layers[1:](h).flatten(1)
         return features
 
 

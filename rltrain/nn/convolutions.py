@@ -69,7 +69,8 @@ class Convolutions(torch.nn.Module):
             x = x.permute(0, 3, 1, 2)
         pixels = x.contiguous(memory_format=torch.channels_last).to(torch.float32)  # bytes are quicker to move
         first = self.layers[0]
-        h = torch.nn.functional.conv2d(pixels, first.weight * (1 / 255), first.bias, first.stride, first.padding)
+        assert isinstance(first, torch.nn.Conv2d)
+        h = torch.nn.functional.conv2d(pixels, first.weight * (1 / 255), first.bias, first.stride, first.padding)  # type: ignore[arg-type]
         features: torch.Tensor = self.layers[1:](h).flatten(1)
         return features
 

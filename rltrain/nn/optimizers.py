@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from rltrain.compilable import compilable
 from rltrain.core import Array, RltrainError, State
-from rltrain.jit import available, compiled
+from rltrain.jit import CompiledLater
 from rltrain.lazy import lazy_module
 from rltrain.nn.arrays import Tensor, copy_into, in_numpy, namespace, to_numpy
 
@@ -28,8 +27,6 @@ else:
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
 BLOCK = 16_384
 """Parameters that are worked on together."""
-COMPILED_FROM = 100_000_000
-"""Numbers that an optimiser has moved when its step is compiled: so many take NumPy as long as loading Numba takes."""
 FLUSH_EVERY = 100
 """Steps between removals of numbers that are too small to matter."""
 NEGLIGIBLE = 1e-30
@@ -54,8 +51,8 @@ class _Flat(ABC):
     """What the optimisers share: moments, counted steps, and work block by block."""
 
     moments: ClassVar[tuple[str, ...]] = ()
-    loop: ClassVar[Callable[..., None] | None] = None
-    """`_move` of all parameters, number by number, for Numba."""
+    loop: ClassVar[CompiledLater | None] = None
+    """`_move` of all parameters, number by number."""
 
     def __init__(self, parameters: Tensor) -> None:
         self._parameters = parameters = in_numpy(parameters)
@@ -66,7 +63,6 @@ class _Flat(ABC):
         block = BLOCK if isinstance(parameters, np.ndarray) else max(1, len(parameters))  # there may be none
         self._blocks = [slice(at, at + block) for at in range(0, len(parameters), block)]
         self._scratch = namespace(parameters).zeros_like(parameters[:block])
-        self._compiled: Callable[..., None] | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -81,12 +77,10 @@ class _Flat(ABC):
             self._move_all(gradient, self._factors(learning_rate))
             return
         gradient, factors = in_numpy(gradient), self._factors(float(learning_rate))
-        if self._compiled is None and self.loop and self._steps * len(gradient) >= COMPILED_FROM and available():
-            self._compiled = compiled(self.loop, [self.loop])
-        if self._compiled is None:
-            self._move_all(gradient, factors)
+        if self.loop is not None and (loop := self.loop.after(len(gradient))):
+            loop(self._parameters, gradient, *self._moments.values(), *map(np.float32, factors))
         else:
-            self._compiled(self._parameters, gradient, *self._moments.values(), *map(np.float32, factors))
+            self._move_all(gradient, factors)
         if self._steps % FLUSH_EVERY == 0:
             for moment in self._moments.values():
                 moment[np.abs(moment) < NEGLIGIBLE] = 0
@@ -135,7 +129,7 @@ class Adam(_Flat):
     """
 
     moments = ("mean", "square")
-    loop = staticmethod(adam)
+    loop = CompiledLater(adam)
 
     def __init__(self, parameters: Tensor, *, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)) -> None:
         super().__init__(parameters)

@@ -129,8 +129,10 @@ ITS = {
 
 
 @pytest.mark.parametrize("kind", ITS)
-@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("library", ["numpy", "torch", "a GPU's torch"])
 def test_optimizers_are_torchs(kind, library, monkeypatch):
+    if library == "a GPU's torch":
+        monkeypatch.setattr("rltrain.nn.optimizers.in_numpy", lambda x: x)
     monkeypatch.setattr("rltrain.nn.optimizers.BLOCK", 16)  # several blocks, the last one shorter
     start = normal(50)
     mine = start.copy() if library == "numpy" else torch.from_numpy(start.copy())

@@ -22,8 +22,10 @@ from rltrain.compilable import FUNCTIONS
 
 KEPT = 10
 """Folders of other states of the source that stay; older ones are removed."""
+COMPILED_FROM = 100_000_000
+"""Numbers that a loop has been through when it is compiled: NumPy takes as long for them as loading Numba takes."""
 PACKAGE = Path(__file__).parent
-FOLDERS = ("agents", "exploration", "bonuses", "envs", "envs/classic", "kernels")
+FOLDERS = ("agents", "exploration", "bonuses", "envs", "envs/classic", "kernels", "nn")
 """Where compilable functions are, beside the package's own folder."""
 
 
@@ -86,6 +88,26 @@ def compiled(function: Callable[..., Any], parts: Iterable[Callable[..., Any]]) 
         return njit(function, cache=folder is not None, error_model="numpy", **options)
     finally:
         settings.CACHE_DIR = before
+
+
+class CompiledLater:
+    """A loop over arrays of numbers, of which NumPy gives the same results to the last bit, only slower.
+
+    So a run does not change where it is compiled, and a short one never loads Numba.
+    """
+
+    def __init__(self, loop: Callable[..., None]) -> None:
+        self._loop, self._seen = loop, 0
+        self._compiled: Callable[..., None] | None = None
+
+    def after(self, count: int) -> Callable[..., None] | None:
+        """The compiled loop; None until it pays, with `count` numbers more to go through."""
+        if self._compiled is None:
+            self._seen += count
+            if self._seen < COMPILED_FROM or not available():
+                return None
+            self._compiled = compiled(self._loop, [self._loop])
+        return self._compiled
 
 
 def entry_point(function: Any, *arguments: Any) -> Callable[..., Any]:

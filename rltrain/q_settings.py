@@ -32,6 +32,8 @@ class MunchausenSettings(Settings):
 class QSettings(Settings):
     """Settings of every deep Q-network: what it is, and how it explores."""
 
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
     encoder: EncoderName = "auto"
     """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""
     layer_norm: bool = False

@@ -13,6 +13,8 @@ from rltrain.core import Array
 
 WIDTH = 32
 """Rows of a block, and blocks of a node above. Of 16, 32 and 64 the fastest."""
+BELOW_ONE = 1 - 2.0**-53
+"""The greatest number below 1: any other times this is the next below it."""
 
 
 class SumTree:
@@ -42,9 +44,9 @@ class SumTree:
         """Give rows (B,) new numbers; of those for the same row the last one stays."""
         self._row[index] = value
         above = index // WIDTH
-        self._block[above] = np.add.reduce(self._rows[above], 1)
+        self._block[above] = np.add.reduce(self._rows.take(above, 0), 1)
         above //= WIDTH
-        self._sums[above] = np.add.reduce(self._blocks[above], 1)
+        self._sums[above] = np.add.reduce(self._blocks.take(above, 0), 1)
 
     def find(self, shares: Array) -> Array:
         """Rows (B,) at shares (B,) from 0 to 1 of the total: the first whose running sum is greater, or the last.
@@ -57,7 +59,7 @@ class SumTree:
         left -= running[at] - self._sums[at]
         batch = np.arange(len(shares))
         for level in (self._blocks, self._rows):
-            numbers = level[at]
+            numbers = level.take(at, 0)  # in half the time of level[at]
             sums = numbers.cumsum(1)
             left = _inside(left, sums[:, -1])
             child = (sums > left[:, None]).argmax(1)
@@ -68,4 +70,4 @@ class SumTree:
 
 def _inside(left: Array, total: Array) -> Array:
     """What rounding left, no less than 0 and below the total."""
-    return np.minimum(np.maximum(left, 0), np.nextafter(total, 0))
+    return np.minimum(np.maximum(left, 0), total * BELOW_ONE)

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from rltrain.jit import CompiledLater
+from rltrain.nn import hidden
 from rltrain.nn.hidden import normalise, normalise_backward
 from rltrain.nn.modules import implicit_network, module_network
 from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
-from rltrain.nn.optimizers import SGD, Adam, RMSprop, clip_gradient
+from rltrain.nn.optimizers import SGD, Adam, RMSprop, adam, clip_gradient
 
 
 def plan(activation, seed=0, sizes=(4, 16, 8, 3), **settings):
@@ -212,8 +214,10 @@ ITS = {
 
 
 @pytest.mark.parametrize("kind", ITS)
-@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("library", ["numpy", "torch", "a GPU's torch"])
 def test_optimizers_are_torchs(kind, library, monkeypatch):
+    if library == "a GPU's torch":
+        monkeypatch.setattr("rltrain.nn.optimizers.in_numpy", lambda x: x)
     monkeypatch.setattr("rltrain.nn.optimizers.BLOCK", 16)  # several blocks, the last one shorter
     start = normal(50)
     mine = start.copy() if library == "numpy" else torch.from_numpy(start.copy())
@@ -227,6 +231,53 @@ def test_optimizers_are_torchs(kind, library, monkeypatch):
         reference.step()
         optimizer.step(gradient if library == "numpy" else torch.from_numpy(gradient), 1e-2)
     np.testing.assert_allclose(np.asarray(mine), its.detach().numpy(), rtol=0, atol=2e-6)
+
+
+def compiled_from(monkeypatch, first):
+    """Loops that have not begun, and are compiled after so many numbers."""
+    monkeypatch.setattr("rltrain.jit.COMPILED_FROM", first)
+    monkeypatch.setattr(Adam, "loop", CompiledLater(adam))
+    monkeypatch.setattr("rltrain.nn.hidden.RELU", CompiledLater(hidden.relu))
+    monkeypatch.setattr("rltrain.nn.hidden.THROUGH_RELU", CompiledLater(hidden.through_relu))
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_compiled_step_is_the_same_to_the_last_bit(library, monkeypatch):
+    size, steps, start = 5_000, 120, normal(5_000)
+    optimizers, parameters = [], []
+    for first in (10**9, 40 * size):  # never compiled, and from step 40 on
+        compiled_from(monkeypatch, first)
+        own = start.copy()
+        optimizers.append(Adam(torch.from_numpy(own) if library == "torch" else own, eps=1e-5))
+        parameters.append(own)
+        for step in range(steps):
+            gradient = normal(size, seed=step) * 10.0 ** (step % 7 - 5)
+            gradient[:9] = 0 if step else 1e-12
+            optimizers[-1].step(torch.from_numpy(gradient) if library == "torch" else gradient, 1e-2 / (1 + step))
+        assert (Adam.loop.after(0) is None) == (first == 10**9)
+    np.testing.assert_array_equal(*parameters)
+    for name in ("mean", "square"):
+        np.testing.assert_array_equal(*(optimizer.state_dict()[name] for optimizer in optimizers))
+
+
+@pytest.mark.parametrize(("rows", "units"), [(1, 16), (7, 2), (300, 33), (64, 256)])
+def test_compiled_passes_are_the_same_to_the_last_bit(rows, units, monkeypatch):
+    x, grad, seen = normal(rows, 5), normal(rows, 3, seed=1), []
+    x[0, 0] = np.nan  # what has diverged is not hidden
+    for first in (10**9, 0):
+        compiled_from(monkeypatch, first)
+        network = FusedMLP(plan("relu", sizes=(5, units, units, 3)))
+        outputs = network.forward(x).copy()
+        at_inputs = network.backward(x, grad, to_inputs=True)
+        whole = network.gradient.copy()
+        network.gradient[:] = 7
+        again = network.backward(x, grad, to_inputs=True, to_parameters=False)
+        assert (network.gradient == 7).all()
+        seen.append((outputs, at_inputs, whole, again))
+        assert (hidden.THROUGH_RELU.after(0) is None) == (first > 0)
+    assert np.isnan(seen[1][0][0]).all()
+    for readable, compiled in zip(*seen, strict=True):
+        np.testing.assert_array_equal(readable, compiled)
 
 
 def test_moments_that_are_too_small_to_matter_become_zero():

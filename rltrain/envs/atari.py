@@ -1,8 +1,8 @@
 """Atari games in ale-py's own vector, whose threads step them and scale their screens. This file loads ale-py.
 
 What differs from that vector: rewards are never clipped where they are counted, a life that is lost ends the episode
-for the agent and not the game, every episode begins on a seed of its own so that it can be repeated, and autoreset is
-off. A picture is that of a second vector, which plays the same games and sees them whole and in colour.
+for the agent and not the game, seeds are ours so that what was played can be repeated, and autoreset is off. A picture
+is that of a second vector, which plays the same games and sees them whole and in colour.
 Legend: N games.
 """
 
@@ -26,6 +26,8 @@ MAX_SEED = 2**31 - 1
 """Of the emulator."""
 LOG = 4_096
 """Steps whose actions there is room for at first."""
+SEED_FOR = 10_000
+"""Steps of a game on one seed, at least: the emulator loads the game anew for a seed, as long as it takes 200 steps."""
 ENLARGED = 3
 """Pixels of a picture for each of a game's screen."""
 SCREEN = (210, 160)
@@ -54,11 +56,13 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         for name in ("single_observation_space", "single_action_space", "observation_space", "action_space"):
             setattr(self, name, getattr(self._games, name))
         self._clips, self._life_loss = training and atari.clip_reward, training and atari.life_loss
-        self._rngs = [np_random()[0] for _ in range(num_envs)]  # each draws the seeds of a game's episodes
-        self._seeds = np.zeros(num_envs, np.int64)  # of the open episodes
+        self._rngs = [np_random()[0] for _ in range(num_envs)]  # each draws the seeds of a game
+        self._seeds = np.zeros(num_envs, np.int64)
         self._log = np.zeros((LOG, num_envs), np.uint8)  # actions
         self._time = 0  # steps in the log
+        self._seeded = np.full(num_envs, -SEED_FOR)  # where in the log a game got its seed
         self._began = np.zeros(num_envs, np.int64)  # where in the log an episode begins
+        self._resets: list[list[int]] = [[] for _ in range(num_envs)]  # where episodes began since the seed
         self._returns = np.zeros(num_envs)  # what the game paid in the open episodes
         self._lives = np.zeros(num_envs, np.int32)
         self._goes_on = np.zeros(num_envs, bool)  # the agent's episode is over, the game's is not
@@ -76,20 +80,24 @@ class AtariVector(VectorEnv[Any, Any, Any]):
             for env in np.flatnonzero(begin):
                 self._rngs[env] = np_random(seed[env])[0]
         self._goes_on[:] = False
-        for env in np.flatnonzero(begin):
+        anew = (seed is not None) | (self._time - self._seeded >= SEED_FOR) | (self._time == self._began)
+        for env in np.flatnonzero(begin & anew):
             self._seeds[env] = self._rngs[env].integers(MAX_SEED)
         if begin.any():
-            self._begin(begin)
+            self._begin(begin, anew)
         return self._obs, {}
 
-    def _begin(self, begin: Array) -> None:
-        """Begin the episodes of these games (N,) on their seeds."""
-        how: Any = {"seed": self._seeds[begin], "options": {"reset_mask": begin}}
+    def _begin(self, begin: Array, anew: Array) -> None:
+        """Begin episodes of these games (N,), those that are `anew` on their seeds; the others go on as they would."""
+        how: Any = {"seed": np.where(anew, self._seeds, -1)[begin], "options": {"reset_mask": begin}}
         self._obs, info = self._games.reset(**how)
         if self._shown is not None:
             self._screens, _ = self._shown.reset(**how)
         self._lives, self._returns[begin], self._began[begin] = info["lives"], 0.0, self._time
         self._lost[begin] = False
+        self._seeded[begin & anew] = self._time
+        for env in np.flatnonzero(begin):
+            self._resets[env] = [] if anew[env] else [*self._resets[env], self._time]
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step in every game."""
@@ -122,12 +130,13 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         }
 
     def _make_room(self) -> None:
-        """Forget the actions of closed episodes; where most of them are open, double the log."""
-        oldest = int(self._began.min())
+        """Forget the actions before the seeds; where most of them are needed, double the log."""
+        oldest = int(self._seeded.min())
         kept = self._log[oldest:]
         self._log = np.zeros((max(LOG, 2 * len(kept)), self.num_envs), np.uint8)
         self._log[: len(kept)] = kept
-        self._time, self._began = len(kept), self._began - oldest
+        self._time, self._seeded, self._began = len(kept), self._seeded - oldest, self._began - oldest
+        self._resets = [[at - oldest for at in each] for each in self._resets]
 
     def call(self, name: str, *args: Any) -> tuple[Any, ...]:
         """Call one of the methods below, which do for every game what `Episode`'s do for one environment."""
@@ -143,12 +152,13 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         return tuple(self._screens[:, -1].repeat(ENLARGED, 1).repeat(ENLARGED, 2))
 
     def snapshot(self) -> tuple[State, ...]:
-        """How every open episode began and the actions since, from which `restore` returns to this very step."""
+        """The seed of every game, and all since, from which `restore` returns to this very step."""
         return tuple(
             {
                 "game": self.spec.id if self.spec else "",
                 "seed": int(self._seeds[env]),
-                "actions": self._log[self._began[env] : self._time, env].copy(),
+                "actions": self._log[self._seeded[env] : self._time, env].copy(),
+                "resets": [at - int(self._seeded[env]) for at in self._resets[env]],
                 "obs": self._obs[env].copy(),
                 "rng": self._rngs[env].bit_generator.state,
             }
@@ -156,7 +166,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         )
 
     def restore(self, snapshots: list[State]) -> tuple[tuple[Any, str | None], ...]:
-        """Begin the saved episodes again and repeat their actions, all so that they end at the same step.
+        """Begin the games again on their seeds and repeat what was done, all so that they end at the same step.
 
         Returns observations and, for those that could not be repeated, the reason; these begin a fresh episode.
         """
@@ -164,24 +174,29 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         for env, each in enumerate(snapshots):
             if reasons[env] is None:
                 self._rngs[env].bit_generator.state, self._seeds[env] = each["rng"], each["seed"]
-        self._repeat([each.get("actions", np.zeros(0, np.uint8)) for each in snapshots])
+        nothing = np.zeros(0, np.uint8)
+        self._repeat([(each.get("actions", nothing), each.get("resets", [])) for each in snapshots])
         for env, each in enumerate(snapshots):
             if reasons[env] is None and not np.array_equal(each["obs"], self._obs[env]):
                 reasons[env] = "the emulator does not repeat itself from the same seed"
         if (anew := np.array([reason is not None for reason in reasons])).any():
+            self._seeded[anew] = self._time - SEED_FOR
             self.reset(options={"reset_mask": anew})
         return tuple((self._obs[env].copy(), reason) for env, reason in enumerate(reasons))
 
-    def _repeat(self, logs: list[Array]) -> None:
-        """Play logs of different lengths, none of which is over before its end; until one begins its game is idle."""
-        longest = max(map(len, logs))
-        begins = np.array([longest - len(log) for log in logs])
-        self._begin(np.ones(self.num_envs, bool))
+    def _repeat(self, games: list[tuple[Array, list[int]]]) -> None:
+        """Play actions, and the resets between them, of different lengths; until a game begins it is idle."""
+        longest = max(len(log) for log, _ in games)
+        begins = np.array([longest - len(log) for log, _ in games])
+        resets = [{at + reset for reset in own} for at, (_, own) in zip(begins.tolist(), games, strict=True)]
+        everybody = np.ones(self.num_envs, bool)
+        self._begin(everybody, everybody)
         for step in range(longest + 1):
-            if step and (begins == step).any():
-                self._begin(begins == step)
+            anew, again = begins == step, np.array([step in own for own in resets])
+            if step and (anew | again).any():
+                self._begin(anew | again, anew)
             if step < longest:
-                self.step([log[step - at] if step >= at else 0 for log, at in zip(logs, begins, strict=True)])
+                self.step([log[step - at] if step >= at else 0 for at, (log, _) in zip(begins, games, strict=True)])
         self._goes_on = np.zeros(self.num_envs, bool)
 
     def close_extras(self, **kwargs: Any) -> None:

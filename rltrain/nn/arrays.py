@@ -60,6 +60,11 @@ def to_device(x: Tensor, device: str | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
 
+def in_numpy(x: Tensor) -> Tensor:
+    """A tensor on a CPU as an array over the same memory; anything else as it is."""
+    return x.numpy() if not isinstance(x, np.ndarray) and x.device.type == "cpu" else x
+
+
 class Fixed:
     """Numbers that never change, as an array of NumPy's and where a network is."""
 

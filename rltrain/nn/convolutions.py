@@ -29,10 +29,10 @@ class Residual(torch.nn.Module):
         return x + h
 
 
-def _activation(channels: int, layer_norm: bool) -> list[torch.nn.Module]:
+def _activation(channels: int, layer_norm: bool, *, inplace: bool = False) -> list[torch.nn.Module]:
     """ReLU, of all units of an image (C, H, W) with mean 0 and variance 1 where they are normalised."""
     norm = [torch.nn.GroupNorm(1, channels, eps=EPS, affine=False)] if layer_norm else []
-    return [*norm, torch.nn.ReLU()]
+    return [*norm, torch.nn.ReLU(inplace=inplace)]
 
 
 def _layers(plan: Torso) -> list[torch.nn.Module]:
@@ -44,7 +44,7 @@ def _layers(plan: Torso) -> list[torch.nn.Module]:
             channels = wide
         return [*layers, *_activation(channels, plan.layer_norm)]
     for wide, kernel, stride in STACKS[plan.name]:
-        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), *_activation(wide, plan.layer_norm)]
+        layers += [torch.nn.Conv2d(channels, wide, kernel, stride), *_activation(wide, plan.layer_norm, inplace=True)]
         channels = wide
     return layers
 
@@ -67,7 +67,7 @@ class Convolutions(torch.nn.Module):
                 part.weight.data, part.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale, convolve, flatten."""
+        """Convolve, the first time with weights that scale the pixels, and flatten."""
         plan = self._plan
         if len(plan.shape) == 2:
             x = x.unsqueeze(1)
@@ -75,8 +75,11 @@ class Convolutions(torch.nn.Module):
             x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
         elif plan.channels_last:
             x = x.permute(0, 3, 1, 2)
-        pixels = x.to(torch.float32, memory_format=torch.channels_last) * (1 / 255)
-        features: torch.Tensor = self.layers(pixels).flatten(1)
+        pixels = x.contiguous(memory_format=torch.channels_last).to(torch.float32)  # bytes are quicker to move
+        first = self.layers[0]
+        assert isinstance(first, torch.nn.Conv2d)
+        h = torch.nn.functional.conv2d(pixels, first.weight * (1 / 255), first.bias, first.stride, first.padding)  # type: ignore[arg-type]
+        features: torch.Tensor = self.layers[1:](h).flatten(1)
         return features
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from rltrain.core import Array, State, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_numpy
-from rltrain.nn.hidden import activate, activate_backward, normalise, normalise_backward
+from rltrain.nn.hidden import Hidden
 from rltrain.nn.initialisation import Init, orthogonal
 from rltrain.nn.torso import Torso
 from rltrain.nn.workspace import Workspace
@@ -129,7 +129,8 @@ class FusedMLP:
 
     def __init__(self, plan: Blueprint, memory: tuple[Array, Array] | None = None) -> None:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
-        self._sizes, self._relu = plan.sizes, plan.activation == "relu"
+        self._sizes = plan.sizes
+        self._hidden = Hidden(plan.activation == "relu", max(plan.sizes))
         self._norm, self._features, self._extra = plan.layer_norm, plan.features, plan.outputs - self._sizes[-1]
         total = plan.parameters
         self.parameters: Array
@@ -141,7 +142,6 @@ class FusedMLP:
             self._weights[layer][:], self._biases[layer][:] = weight, bias
         if plan.free is not None:
             self._free[:] = plan.free
-        self._zeros = np.zeros(max(self._sizes), np.float32)  # a row of them is compared in half the time of a number
         self._training, self._scratch = (Workspace(self._sizes, self._extra) for _ in range(2))
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array], Array]:
@@ -160,10 +160,10 @@ class FusedMLP:
         normal = buffers.normal(len(x)) if self._norm else []
         for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, outputs, strict=True)):
             np.dot(x, weight, out=out)  # with few rows half the time of matmul
-            out += bias
             if layer < last:
-                units = normalise(out, *normal[layer]) if self._norm else out
-                activate(units, out, self._zeros[: len(bias)], relu=self._relu)
+                self._hidden.forward(out, bias, normal[layer] if self._norm else None)
+            else:
+                out += bias
             x = out
         if not self._extra:
             return x
@@ -172,24 +172,25 @@ class FusedMLP:
     def backward(self, x: Array, grad: Array, *, to_inputs: bool = False, to_parameters: bool = True) -> Array | None:
         """The chain rule from the last layer down, at the last `forward`; `to_inputs` returns what comes out (B, I)."""
         outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
+        normal = self._training.normal(len(x)) if self._norm else []
         wide, heads, free = grad, self._sizes[-1], grad.shape[1] - len(self._free)
         if self._extra:
             grad = wide[:, :heads]
             if to_parameters:
                 np.add.reduce(wide[:, free:], 0, out=self._free_grad)
+        if to_parameters:
+            np.add.reduce(grad, 0, out=self._bias_grads[-1])
         for layer in range(len(self._weights) - 1, -1, -1):
             below = outputs[layer - 1] if layer else x
             if to_parameters:
                 np.dot(below.T, grad, out=self._weight_grads[layer])
-                np.add.reduce(grad, 0, out=self._bias_grads[layer])
             if layer:
-                slope, down = hidden[layer - 1]
+                room, down = hidden[layer - 1]
                 np.dot(grad, self._weights[layer].T, out=down)
                 if self._features and layer == len(self._weights) - 1:
                     down += wide[:, heads:free]
-                activate_backward(down, below, slope, relu=self._relu)
-                if self._norm:
-                    normalise_backward(down, *self._training.normal(len(x))[layer - 1])
+                sums = self._bias_grads[layer - 1] if to_parameters else None
+                self._hidden.backward(down, below, room, sums, normal[layer - 1] if self._norm else None)
                 grad = down
         return np.asarray(grad @ self._weights[0].T) if to_inputs else None
 

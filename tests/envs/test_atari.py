@@ -112,8 +112,9 @@ def test_an_evaluation_is_decided_by_its_seeds_alone():
     assert len(set(together.lengths.tolist())) > 1
 
 
-@pytest.mark.parametrize("before", [3, 260])
-def test_open_episodes_are_repeated_exactly_and_so_is_what_follows(before):
+@pytest.mark.parametrize(("before", "every"), [(3, 10_000), (260, 10_000), (260, 100)])
+def test_open_episodes_are_repeated_exactly_and_so_is_what_follows(before, every, monkeypatch):
+    monkeypatch.setattr("rltrain.envs.atari.SEED_FOR", every)
     made = settings(num_envs=3, life_loss=True)
     first, second = make_vector(made), make_vector(made)
     begin(first, [1, 2, 3]), begin(second, [7, 8, 9])
@@ -122,7 +123,9 @@ def test_open_episodes_are_repeated_exactly_and_so_is_what_follows(before):
     now, lost = restore(second, saved, obs, seeds=[7, 8, 9])
     assert lost == []
     np.testing.assert_array_equal(now, obs)
-    assert len({len(each["actions"]) for each in saved["episodes"]}) == (1 if before == 3 else 3)
+    lengths = {len(each["actions"]) for each in saved["episodes"]}
+    assert len(lengths) == (3 if every < before else 1)  # of each since its seed
+    assert any(each["resets"] for each in saved["episodes"]) == (lengths == {260})
     acts = actions(1, 230, 3)  # beyond the ends of episodes
     for mine, its in zip(play(first, acts), play(second, acts), strict=True):
         for part, other in zip(mine[:3], its[:3], strict=True):
@@ -132,6 +135,7 @@ def test_open_episodes_are_repeated_exactly_and_so_is_what_follows(before):
 
 def test_the_log_of_actions_forgets_closed_episodes_and_grows_for_open_ones(monkeypatch):
     monkeypatch.setattr("rltrain.envs.atari.LOG", 8)
+    monkeypatch.setattr("rltrain.envs.atari.SEED_FOR", 30)
     envs = make_vector(settings("Pong"))
     envs.unwrapped._log = np.zeros((8, 2), np.uint8)
     begin(envs, [1, 2])

@@ -41,6 +41,8 @@ def mine(agent: str, hidden: list[int], gradient_steps: int) -> dict[str, float]
     experiment = build(from_dict(data).config)
     experiment.loop.advance(150)
     learner: Any = experiment.agent
+    for _ in range(100):  # until loops are compiled, as in a run of any length
+        learner._gradient_steps(1)
     began = time.perf_counter(), time.process_time()
     for _ in range(gradient_steps):
         learner._gradient_steps(1)

@@ -46,7 +46,7 @@ def updates(steps: int) -> float:
         over, reward = np.array([step % 100 == 99]), np.array([step % 7 == 0], np.float32)
         agent.observe(Transition(stack, rng.integers(0, 6, 1), reward, after, over, np.array([False])))
         stack = after
-    for _ in range(5):
+    for _ in range(60):  # until loops are compiled, as in a run of any length
         agent._gradient_steps(1)
     began = time.perf_counter()
     for _ in range(steps):

@@ -23,7 +23,7 @@ from rltrain.compilable import FUNCTIONS
 KEPT = 10
 """Folders of other states of the source that stay; older ones are removed."""
 COMPILED_FROM = 100_000_000
-"""Numbers that a loop has been through when it is compiled: NumPy takes as long for them as loading Numba takes."""
+"""Numbers that loops have been through when they are compiled: NumPy takes as long for them as loading Numba takes."""
 PACKAGE = Path(__file__).parent
 FOLDERS = ("agents", "exploration", "bonuses", "envs", "envs/classic", "kernels", "nn")
 """Where compilable functions are, beside the package's own folder."""
@@ -96,15 +96,18 @@ class CompiledLater:
     So a run does not change where it is compiled, and a short one never loads Numba.
     """
 
+    seen = 0
+    """Numbers that all such loops of this process have been through."""
+
     def __init__(self, loop: Callable[..., None]) -> None:
-        self._loop, self._seen = loop, 0
+        self._loop = loop
         self._compiled: Callable[..., None] | None = None
 
     def after(self, count: int) -> Callable[..., None] | None:
         """The compiled loop; None until it pays, with `count` numbers more to go through."""
         if self._compiled is None:
-            self._seen += count
-            if self._seen < COMPILED_FROM or not available():
+            CompiledLater.seen += count
+            if CompiledLater.seen < COMPILED_FROM or not available():
                 return None
             self._compiled = compiled(self._loop, [self._loop])
         return self._compiled

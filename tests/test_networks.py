@@ -236,6 +236,7 @@ def test_optimizers_are_torchs(kind, library, monkeypatch):
 def compiled_from(monkeypatch, first):
     """Loops that have not begun, and are compiled after so many numbers."""
     monkeypatch.setattr("rltrain.jit.COMPILED_FROM", first)
+    monkeypatch.setattr(CompiledLater, "seen", 0)
     monkeypatch.setattr(Adam, "loop", CompiledLater(adam))
     monkeypatch.setattr("rltrain.nn.hidden.RELU", CompiledLater(hidden.relu))
     monkeypatch.setattr("rltrain.nn.hidden.THROUGH_RELU", CompiledLater(hidden.through_relu))

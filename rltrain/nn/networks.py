@@ -131,7 +131,7 @@ class FusedMLP:
         """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
         self._sizes = plan.sizes
         self._hidden = Hidden(plan.activation == "relu", max(plan.sizes))
-        self._norm, self._features, self._extra = plan.layer_norm, plan.features, plan.outputs - self._sizes[-1]
+        self._features, self._extra = plan.features, plan.outputs - self._sizes[-1]
         total = plan.parameters
         self.parameters: Array
         self.gradient: Array
@@ -142,7 +142,8 @@ class FusedMLP:
             self._weights[layer][:], self._biases[layer][:] = weight, bias
         if plan.free is not None:
             self._free[:] = plan.free
-        self._training, self._scratch = (Workspace(self._sizes, self._extra) for _ in range(2))
+        memories = [Workspace(self._sizes, self._extra, normalised=plan.layer_norm) for _ in range(2)]
+        self._training, self._scratch = memories
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array], Array]:
         weights, biases, at = [], [], 0
@@ -156,12 +157,11 @@ class FusedMLP:
     def forward(self, x: Array, buffers: Workspace | None = None) -> Array:
         """Outputs (B, O) of inputs (B, I) in memory that the next call uses again."""
         buffers = buffers or self._training
-        outputs, last = buffers.outputs(len(x)), len(self._weights) - 1
-        normal = buffers.normal(len(x)) if self._norm else []
+        outputs, normal, last = buffers.outputs(len(x)), buffers.normal(len(x)), len(self._weights) - 1
         for layer, (weight, bias, out) in enumerate(zip(self._weights, self._biases, outputs, strict=True)):
             np.dot(x, weight, out=out)  # with few rows half the time of matmul
             if layer < last:
-                self._hidden.forward(out, bias, normal[layer] if self._norm else None)
+                self._hidden.forward(out, bias, normal[layer])
             else:
                 out += bias
             x = out
@@ -171,8 +171,8 @@ class FusedMLP:
 
     def backward(self, x: Array, grad: Array, *, to_inputs: bool = False, to_parameters: bool = True) -> Array | None:
         """The chain rule from the last layer down, at the last `forward`; `to_inputs` returns what comes out (B, I)."""
-        outputs, hidden = self._training.outputs(len(x)), self._training.hidden(len(x))
-        normal = self._training.normal(len(x)) if self._norm else []
+        memory, rows = self._training, len(x)
+        outputs, hidden, normal = memory.outputs(rows), memory.hidden(rows), memory.normal(rows)
         wide, heads, free = grad, self._sizes[-1], grad.shape[1] - len(self._free)
         if self._extra:
             grad = wide[:, :heads]
@@ -190,7 +190,7 @@ class FusedMLP:
                 if self._features and layer == len(self._weights) - 1:
                     down += wide[:, heads:free]
                 sums = self._bias_grads[layer - 1] if to_parameters else None
-                self._hidden.backward(down, below, room, sums, normal[layer - 1] if self._norm else None)
+                self._hidden.backward(down, below, room, sums, normal[layer - 1])
                 grad = down
         return np.asarray(grad @ self._weights[0].T) if to_inputs else None
 

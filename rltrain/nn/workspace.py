@@ -12,11 +12,12 @@ from rltrain.core import Array
 class Workspace:
     """Memory for the outputs of every layer, for as many rows as were ever asked for."""
 
-    def __init__(self, sizes: Sequence[int], extra: int) -> None:
+    def __init__(self, sizes: Sequence[int], extra: int, *, normalised: bool = False) -> None:
         self._sizes, self._wide, self._rows = sizes[1:], sizes[-1] + extra, 0
         self._outputs: list[Array] = []
         self._views: list[Array] = []  # of the rows that were asked for last
         self._hidden: list[tuple[Array, Array]] = []
+        self._normalised, self._plain = normalised, [None] * (len(self._sizes) - 1)
         self._normal: list[tuple[Array, Array]] = []
         self._widened = np.empty((0, self._wide), np.float32)
 
@@ -36,8 +37,10 @@ class Workspace:
             self._hidden = [(np.empty_like(part), np.empty_like(part)) for part in self._outputs[:-1]]
         return [(slopes[:rows], grads[:rows]) for slopes, grads in self._hidden]
 
-    def normal(self, rows: int) -> list[tuple[Array, Array]]:
+    def normal(self, rows: int) -> Sequence[tuple[Array, Array] | None]:
         """Of every hidden layer its normalised units (rows, units), and what a row was multiplied by (rows, 1)."""
+        if not self._normalised:
+            return self._plain
         if not self._normal:
             self._normal = [(np.empty_like(part), np.empty_like(part[:, :1])) for part in self._outputs[:-1]]
         return [(units[:rows], scales[:rows]) for units, scales in self._normal]

@@ -151,6 +151,16 @@ def test_equal_seeds_agree_and_others_differ(agent):
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+def test_a_state_that_was_taken_stays_as_it_is_while_learning_goes_on(agent):
+    experiment = build(fitting_config(agent, num_envs=2))
+    experiment.loop.advance(100)
+    state = {"agent": experiment.agent.state_dict(), "loop": experiment.loop.state_dict()}
+    before = canonical(state)
+    experiment.loop.advance(60)
+    assert canonical(state) == before != canonical({"agent": experiment.agent.state_dict(), "loop": {}})
+
+
+@pytest.mark.parametrize("agent", AGENTS)
 def test_acting_without_exploring_changes_nothing_and_fits_the_space(agent):
     experiment = build(fitting_config(agent))
     experiment.loop.advance(150)

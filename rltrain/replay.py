@@ -10,7 +10,6 @@ plain gather. Images are kept as frames, each once (`frames.py`), and rows hold 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +19,7 @@ from rltrain.array_file import copy_blocks
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
 from rltrain.encoding import is_image
 from rltrain.frames import FrameStore, reach
+from rltrain.memory import available_bytes
 from rltrain.priorities import Priorities, PrioritySettings
 
 MEMORY_SHARE = 0.8
@@ -51,18 +51,6 @@ def required_bytes(capacity: int, spec: EnvSpec, n_step: int = 1) -> int:
         return capacity * (2 * obs + action + 8)  # reward and discount: 4 bytes each
     frames = capacity + reach(spec.num_envs, n_step, spec.frame_stack)
     return frames * (obs // spec.frame_stack + 8) + capacity * (action + 8 + 16)  # places of frames: 4 bytes, age: 8
-
-
-def available_bytes() -> int:
-    """Memory that programs can still take."""
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def memory_problem(capacity: int, spec: EnvSpec, n_step: int = 1) -> str | None:

@@ -16,7 +16,8 @@ from rltrain.envs.vector import ENDED_ELSEWHERE, StatefulVectorWrapper
 class NormalizeObservation:
     """The agent sees clip((obs - mean) / sqrt(variance + epsilon), -clip, clip).
 
-    Mean and variance run over all environments' observations, and stay frozen in evaluation.
+    Mean and variance run over all environments' observations, and stay frozen in evaluation. Replay keeps observations
+    as they were seen, under the statistics of their time.
     """
 
     Config = NormalizationSettings

@@ -5,6 +5,7 @@ import os
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_threads] = "1"
 
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -37,6 +38,14 @@ class Unrepeatable(gym.Env):
 
     def step(self, action):
         return self.count % 1_000, 1.0, False, False, {}
+
+
+@pytest.fixture(autouse=True)
+def tiny_numbers():
+    """Networks of torch let numbers that are too small be 0 in all of the process; the next test has them again."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_episodes_are_those_of_a_fresh_evaluation(groups, page):
 
 
 def test_text_of_a_terminal_keeps_what_it_marked_and_loses_its_codes():
-    seen = Recording(frames=["S\x1b[41mF\x1b[0mG"] * (TEXT_FRAMES + 2))
+    seen = Recording(texts=["S\x1b[41mF\x1b[0mG"] * (TEXT_FRAMES + 2))
     parts = _text(seen)["text"]
     assert parts[:3] == [Part("S", False), Part("F", True), Part("G\nS", False)]
     assert parts[-1].text.endswith("... 2 more frames")

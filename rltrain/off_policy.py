@@ -49,7 +49,7 @@ class OffPolicySettings(Settings):
     train_freq: int = Field(default=4, ge=1)
     """Steps between blocks of gradient steps."""
     gradient_steps: int = Field(default=1, ge=-1)
-    """Gradient steps per block; -1 for as many as steps were taken since the last block."""
+    """Gradient steps per block; -1 for as many as steps were taken since the last was due."""
     tau: float = Field(default=1.0, gt=0, le=1)
     """Share of a network in an update of its target: target = tau * network + (1 - tau) * target."""
     max_grad_norm: float | None = Field(default=None, gt=0)
@@ -108,7 +108,7 @@ class OffPolicyAgent(ABC):
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most
         self._steps = 0  # environment steps observed
-        self._trained_at = 0  # environment step of the last block of gradient steps
+        self._trained_at = 0  # environment step at which gradient steps were last due
 
     @cached_property
     def replay(self) -> ReplayBuffer:
@@ -128,9 +128,11 @@ class OffPolicyAgent(ABC):
     def update(self) -> Metrics:
         """Gradient steps, when `train_freq` steps have passed since the last."""
         config, since = self._config, self._steps - self._trained_at
-        if since < config.train_freq or self._steps < config.learning_starts or not len(self.replay):
+        if since < config.train_freq:
             return {}
         self._trained_at = self._steps
+        if self._steps < config.learning_starts or not len(self.replay):
+            return {}  # what was only collected is not made up for
         left = since if config.gradient_steps == -1 else config.gradient_steps
         while left:
             block = min(left, self.block)

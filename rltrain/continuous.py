@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State
 from rltrain.encoding import UnitBox
-from rltrain.nn.arrays import Tensor, move_towards, namespace, numbers, resolve_device, to_device
+from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_device
 from rltrain.nn.networks import Blueprint, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.optimizers import Adam, guarded_step, refuse_divergence
 from rltrain.off_policy import OffPolicyAgent, OffPolicySettings
@@ -240,11 +240,6 @@ class ContinuousAgent(OffPolicyAgent):
         self.critic.load_state_dict(state["critic"])
         self.actor.load_state_dict(state["actor"])
         self._updates = state["updates"]
-
-
-def side_by_side(obs: Tensor, action: Tensor) -> Tensor:
-    """What a critic takes (B, I + D)."""
-    return namespace(obs).concatenate((obs, action), 1)
 
 
 CRITIC_RATE = "agent.critic_learning_rate, or agent.learning_rate where that is not set"

@@ -165,6 +165,24 @@ class RolloutAgent(OnPolicyAgent):
         self.rollout.load_state_dict(state["rollout"])
 
 
+def minibatch_steps(agent: Any, total_steps: int, num_envs: int) -> int:
+    """About how many gradient steps a run takes that goes `n_epochs` times through each rollout by `batch_size`."""
+    rollout = agent.n_steps * num_envs
+    return int(total_steps // rollout * agent.n_epochs * -(-rollout // agent.batch_size))
+
+
+def minibatch_problems(agent: Any, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+    """What of `n_steps` and `batch_size` does not fit the environment or the run's length."""
+    rollout = agent.n_steps * spec.num_envs
+    if agent.batch_size > rollout:
+        yield Problem(
+            "agent.batch_size",
+            f"{agent.batch_size:,} is more than a rollout has: {agent.n_steps:,} steps of {spec.num_envs} "
+            f"environments are {rollout:,}",
+        )
+    yield from never_full(rollout, config)
+
+
 def never_full(rollout: int, config: Any) -> Iterator[Problem]:
     """What is wrong where a run is shorter than one rollout."""
     if rollout > config.train.total_steps:

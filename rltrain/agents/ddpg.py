@@ -25,11 +25,10 @@ from rltrain.continuous import (
     FollowedLearner,
     Minibatch,
     Norms,
-    side_by_side,
 )
 from rltrain.core import ActionNoise, Array, EnvSpec, Metrics, State
 from rltrain.nn import losses
-from rltrain.nn.arrays import Tensor, namespace
+from rltrain.nn.arrays import Tensor, namespace, side_by_side
 
 
 class DDPGSettings(ContinuousSettings):

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 
 from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings
 from rltrain.core import Array
-from rltrain.nn.arrays import Tensor, namespace, to_device
+from rltrain.nn.arrays import Tensor, side_by_side, to_device
 from rltrain.nn.distributional import midpoints
 from rltrain.nn.networks import Blueprint, Network
 from rltrain.nn.q_functions import QFunction
@@ -89,15 +89,11 @@ class IQN(QRDQN):
 
     def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
         fractions = self._draw(obs, self._config.n_quantiles)
-        return _beside(obs, fractions), fractions
+        return side_by_side(obs, fractions), fractions
 
     def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
-        return q.values(_beside(obs, self._draw(obs, self._config.n_target_quantiles)))
+        return q.values(side_by_side(obs, self._draw(obs, self._config.n_target_quantiles)))
 
     def _infer(self, obs: Array) -> Array:
         seen, fractions = self._encode(obs), midpoints(self._config.n_policy_quantiles)
-        return np.asarray(self.q.infer(_beside(seen, np.tile(fractions, (len(seen), 1)))).mean(-1))
-
-
-def _beside(obs: Tensor, fractions: Tensor) -> Tensor:
-    return namespace(obs).concatenate((obs, fractions), 1)
+        return np.asarray(self.q.infer(side_by_side(seen, np.tile(fractions, (len(seen), 1)))).mean(-1))

@@ -26,7 +26,7 @@ from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.on_policy import explained_variance, output_gradient
-from rltrain.rollout_agent import Batch, Minibatch, never_full
+from rltrain.rollout_agent import Batch, Minibatch, minibatch_problems, minibatch_steps
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 
@@ -65,20 +65,12 @@ class PPOSettings(SDESettings):
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
-        rollout = self.n_steps * num_envs
-        return total_steps // rollout * self.n_epochs * -(-rollout // self.batch_size)
+        return minibatch_steps(self, total_steps, num_envs)
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment or the run's length."""
         yield from super().problems(config, spec)
-        rollout = self.n_steps * spec.num_envs
-        if self.batch_size > rollout:
-            yield Problem(
-                "agent.batch_size",
-                f"{self.batch_size:,} is more than a rollout has: {self.n_steps:,} steps of {spec.num_envs} "
-                f"environments are {rollout:,}",
-            )
-        yield from never_full(rollout, config)
+        yield from minibatch_problems(self, config, spec)
 
 
 class PPO(SDERolloutAgent):

@@ -34,7 +34,7 @@ from rltrain.nn.networks import Activation
 from rltrain.nn.optimizers import descend
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout
-from rltrain.rollout_agent import never_full
+from rltrain.rollout_agent import minibatch_problems, minibatch_steps
 from rltrain.schedules import Constant, ScheduleSetting
 
 
@@ -79,8 +79,7 @@ class PQNSettings(QSettings):
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
-        rollout = self.n_steps * num_envs
-        return total_steps // rollout * self.n_epochs * -(-rollout // self.batch_size)
+        return minibatch_steps(self, total_steps, num_envs)
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment or the run's length."""
@@ -88,14 +87,7 @@ class PQNSettings(QSettings):
             yield Problem("agent.name", problem)
             return
         yield from super().problems(config, spec)
-        rollout = self.n_steps * spec.num_envs
-        if self.batch_size > rollout:
-            yield Problem(
-                "agent.batch_size",
-                f"{self.batch_size:,} is more than a rollout has: {self.n_steps:,} steps of {spec.num_envs} "
-                f"environments are {rollout:,}",
-            )
-        yield from never_full(rollout, config)
+        yield from minibatch_problems(self, config, spec)
 
 
 class PQN(QAgent):

@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.continuous import ContinuousAgent, ContinuousSettings, Learner, Minibatch, Norms, side_by_side
+from rltrain.continuous import ContinuousAgent, ContinuousSettings, Learner, Minibatch, Norms
 from rltrain.core import Array, EnvSpec, Metrics, State
 from rltrain.nn import losses
-from rltrain.nn.arrays import Tensor, copy_into, namespace, to_device, to_numpy
+from rltrain.nn.arrays import Tensor, copy_into, namespace, side_by_side, to_device, to_numpy
 from rltrain.nn.distributions import StateDependentGaussian
 from rltrain.nn.optimizers import Adam, guarded_step
 from rltrain.nn.squashed import Draw, draw, squashed_policy

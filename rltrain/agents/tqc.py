@@ -18,10 +18,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.agents.sac import SAC, SACSettings
-from rltrain.continuous import Minibatch, side_by_side
+from rltrain.continuous import Minibatch
 from rltrain.core import EnvSpec, Metrics
 from rltrain.nn import distributional, losses
-from rltrain.nn.arrays import Tensor, to_device
+from rltrain.nn.arrays import Tensor, side_by_side, to_device
 
 
 class TQCSettings(SACSettings):

@@ -65,6 +65,11 @@ def in_numpy(x: Tensor) -> Tensor:
     return x.numpy() if not isinstance(x, np.ndarray) and x.device.type == "cpu" else x
 
 
+def side_by_side(obs: Tensor, others: Tensor) -> Tensor:
+    """Observations (B, I) and D numbers of each beside them, actions or fractions: (B, I + D)."""
+    return namespace(obs).concatenate((obs, others), 1)
+
+
 class Fixed:
     """Numbers that never change, as an array of NumPy's and where a network is."""
 

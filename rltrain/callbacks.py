@@ -138,7 +138,7 @@ class LogProgress:
         self._clock_step = None
         self._clock = time.monotonic()
         self._episodes = state["episodes"]
-        self._lost = state.get("lost", 0)
+        self._lost = state["lost"]
         waiting = ("returns", "lengths", "successes", "metrics", "choices", "exploratory", "actions", "bonus")
         self._ended = Progress(state["last"], **{name: state[name] for name in waiting})
         self._bonus.load_state_dict(state["bonus_trend"])

@@ -148,9 +148,9 @@ class FrameStore:
             self._before, self._queue = np.zeros(count, np.int32), np.zeros(count, np.int32)
         copy_blocks(state["frames"], self._frames)
         self._before[:count] = state["before"]
-        self._oldest = state.get("oldest", 0)  # where these are missing, slots were numbered as they were filled
+        self._oldest = state["oldest"]
         self._filled, self._used = self._oldest + count, count
-        self._queue[np.arange(self._oldest, self._filled) % len(self._queue)] = state.get("queue", np.arange(count))
+        self._queue[np.arange(self._oldest, self._filled) % len(self._queue)] = state["queue"]
         self._born[: len(state["born"])] = state["born"]
         self._newest, self._seen = np.array(state["newest"]), np.array(state["seen"])
         self._needed = 0 if oldest is None else max(0, int(self._born[oldest]) - self._reach)

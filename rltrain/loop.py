@@ -133,7 +133,7 @@ class EnvironmentLoop:
         """Return to the saved step, in the middle of the saved episodes. The agent's state is loaded before."""
         self.steps, self.paid = state["steps"], state["paid"]
         self.diagnostics.load_state_dict(state["visited"])
-        for bonus, saved in zip(self._bonuses.values(), state.get("bonuses", []), strict=True):
+        for bonus, saved in zip(self._bonuses.values(), state["bonuses"], strict=True):
             bonus.load_state_dict(saved)
         self._obs, lost = restore(self.envs, state["envs"], state["obs"], seeds=self._seeds)
         for env in lost:

@@ -146,25 +146,6 @@ def test_a_state_that_is_held_outlives_the_growth_of_what_it_shows():
     del state
 
 
-def test_a_state_from_before_slots_were_told_is_read():
-    frames = ReplayBuffer(20, spec(2, 4), gamma=0.9, rng=np.random.default_rng(1))
-    steps = episodes(np.random.default_rng(0), 2, 4, "copies", 7)
-    for _ in range(50):
-        frames.add(next(steps))
-    state, store = frames.state_dict(), frames.state_dict()["frames"]
-    order = store.pop("queue")  # slots from the oldest frame on: their places in it are what was told before
-    number = np.argsort(order)
-    old = {"frames": store["frames"][order], "before": number[store["before"][order]], "born": store["born"] - store.pop("oldest"),
-           "newest": number[store["newest"]], "seen": store["seen"]}  # fmt: skip
-    columns = state["columns"] | {name: number[state["columns"][name]] for name in ("obs", "next_obs")}
-    again = ReplayBuffer(20, spec(2, 4), gamma=0.9, rng=np.random.default_rng(1))
-    again.load_state_dict(state | {"columns": columns, "frames": old})
-    for _ in range(40):
-        same(frames, again)
-        for buffer, transition in zip((frames, again), [next(steps)] * 2, strict=True):
-            buffer.add(transition)
-
-
 def test_a_million_transitions_of_atari_take_seven_gigabytes():
     screen = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
     atari = EnvSpec("ALE/Pong-v5", screen, gym.spaces.Discrete(6), 8, frame_stack=4)

@@ -112,8 +112,8 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         if self._shown is not None:
             self._screens = self._shown.step(actions)[0]
         self._returns += reward
-        infos = self._infos(terminated | truncated) if np.count_nonzero(terminated | truncated) else {}
-        self._lost = lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~terminated & ~truncated
+        infos = self._infos(done) if np.count_nonzero(done := terminated | truncated) else {}
+        self._lost = lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~done
         if self._life_loss and np.count_nonzero(lost):
             self._goes_on, terminated = lost.copy(), terminated | lost
             infos["goes_on"] = lost.copy()

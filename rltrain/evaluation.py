@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.config.schema import EvalSettings
 from rltrain.core import Array, EnvSpec
+from rltrain.envs.episode import LOST
 from rltrain.envs.vector import begin, call
 from rltrain.statistics.aggregates import interquartile_mean
 from rltrain.statistics.intervals import t_interval
@@ -98,7 +99,7 @@ def _play(
         obs, _, terminated, truncated, info = envs.step(policy(obs))
         done = terminated | truncated
         if done.any():
-            whole = done & running & ~info.get("lost", np.zeros_like(done))
+            whole = done & running & ~info.get(LOST, np.zeros_like(done))
             told = info.get("_episode_success", np.zeros_like(done))
             for index in map(int, np.flatnonzero(whole)):
                 success = bool(info["episode_success"][index]) if told[index] else None

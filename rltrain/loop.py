@@ -9,18 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
+from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, State, Transition
 from rltrain.diagnostics import Diagnostics
-from rltrain.envs.vector import ENDED_ELSEWHERE, begin, restore, snapshot
+from rltrain.envs.episode import ENDED_ELSEWHERE, GOES_ON, LOST, EnvironmentFault
+from rltrain.envs.vector import begin, restore, snapshot
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
-
-
-class EnvironmentFault(RltrainError):
-    """An environment returned something that no agent can learn from."""
-
-    exit_code = 65
 
 
 class EnvironmentLoop:
@@ -101,12 +96,12 @@ class EnvironmentLoop:
     def _count(self, progress: Progress, done: np.ndarray, info: dict[str, np.ndarray]) -> None:
         # A lost episode is truncated for the agent, which ends its n-step windows and traces as any truncation does,
         # so that there is nothing to abandon. It has neither a return nor a length.
-        lost = info.get("lost")
+        lost = info.get(LOST)
         if lost is not None:
             progress.lost += int(lost.sum())
             done = done & ~lost
-        if "goes_on" in info:  # it has ended for the agent alone
-            done = done & ~info["goes_on"]
+        if GOES_ON in info:  # it has ended for the agent alone
+            done = done & ~info[GOES_ON]
         told = info.get("_episode_success")
         for index in np.flatnonzero(done):
             progress.returns.append(float(info["episode_return"][index]))

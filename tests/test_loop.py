@@ -135,6 +135,28 @@ def test_a_reward_that_is_not_finite_stops_the_run_and_names_the_environment(bad
         loop.advance(1)
 
 
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_a_reward_that_is_no_number_is_named(num_envs):
+    with pytest.raises(EnvironmentFault, match=r"paid the reward \[1.0, 2.0\]: it must be a number"):
+        make(num_envs, bad=[1.0, 2.0])[0].advance(2)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_what_an_environment_calls_its_own_infos_and_its_ends_does_not_matter(num_envs):
+    class Game(Counter):
+        def step(self, action):
+            obs, reward, over, _, _ = super().step(action)
+            return obs, reward, int(over), 0, dict.fromkeys(("lost", "goes_on", "ended_elsewhere"), over)
+
+    gym.register("Game-v0", Game)
+    envs = make_vector(EnvSettings(id="Game-v0"), num_envs)
+    progress = EnvironmentLoop(Tape(), envs, seeds=list(range(num_envs))).advance(6 * num_envs)
+    found = run_episodes(lambda obs: np.zeros(len(obs), np.int64), envs, range(2), 10)
+    del gym.registry["Game-v0"]
+    assert (progress.lost, progress.lengths) == (0, [3, 3] * num_envs)
+    assert found.lengths.tolist() == [3, 3]
+
+
 def test_train_pauses_where_callbacks_are_due_whatever_the_number_of_environments():
     class At:
         def __init__(self, every):

@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rltrain.config.schema import AtariSettings, EnvSettings
 from rltrain.core import Array, State
-from rltrain.envs.episode import FOREIGN
+from rltrain.envs.episode import FOREIGN, GOES_ON
 
 MAX_SEED = 2**31 - 1
 """Of the emulator."""
@@ -116,7 +116,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         self._lost = lost = (info["lives"] < self._lives) & (info["lives"] > 0) & ~done
         if self._life_loss and np.count_nonzero(lost):
             self._goes_on, terminated = lost.copy(), terminated | lost
-            infos["goes_on"] = lost.copy()
+            infos[GOES_ON] = lost.copy()
         self._lives = info["lives"]
         return self._obs, np.clip(reward, -1, 1) if self._clips else reward, terminated, truncated, infos
 

@@ -7,13 +7,26 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
-from rltrain.core import Array, State
+from rltrain.core import Array, RltrainError, State
 
 MAX_LOGGED_ACTIONS = 1_000_000
 """An open episode longer than this is begun anew on resume, so that memory stays bounded."""
 
+LOST = "rltrain.lost"
+"""In the infos of a vector: True (N,) where an episode was lost with its worker; it is truncated for the agent alone."""
+GOES_ON = "rltrain.goes_on"
+"""In the infos of a vector: True (N,) where an episode is over for the agent, and not for the environment."""
+ENDED_ELSEWHERE = "rltrain.ended_elsewhere"
+"""Told in an info where episodes ended on other ranks alone, and `reset` must be called, since all count together."""
+
 FOREIGN = "its snapshot was written by another kind of environment (env.vectorization)"
 """Why an open episode cannot be gone on with."""
+
+
+class EnvironmentFault(RltrainError):
+    """An environment returned something that no agent can learn from."""
+
+    exit_code = 65
 
 
 class RawReturn(gym.Wrapper[Any, Any, Any, Any]):
@@ -27,9 +40,12 @@ class RawReturn(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Add the reward to the return."""
+        """Add the reward to the return. Raises EnvironmentFault for a reward that is no number."""
         result = self.env.step(action)
-        self.raw_return += float(result[1])
+        try:
+            self.raw_return += float(result[1])
+        except (TypeError, ValueError):
+            raise EnvironmentFault(f"an environment paid the reward {result[1]!r}: it must be a number") from None
         return result
 
 

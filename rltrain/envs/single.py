@@ -49,7 +49,7 @@ class SingleEnv(VectorEnv[Any, Any, Any]):
         """Take a step. Infos are collected at an episode's end only: nothing reads them before."""
         obs, reward, terminated, truncated, info = self.env.step(actions[0])
         infos = self._add_info({}, info, 0) if terminated or truncated else {}
-        over = np.array([terminated]), np.array([truncated])
+        over = np.array([terminated], bool), np.array([truncated], bool)
         return np.array([obs], self._dtype), np.array([reward], np.float64), *over, infos
 
     def call(self, name: str, *args: Any) -> tuple[Any]:

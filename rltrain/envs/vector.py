@@ -29,9 +29,6 @@ from rltrain.team import ALONE, Team
 
 register()
 
-ENDED_ELSEWHERE = "ended_elsewhere"
-"""Told in an info where episodes ended on other ranks alone, and `reset` must be called, since all count together."""
-
 
 class StatefulVectorWrapper(VectorWrapper):
     """A wrapper around the whole vector whose state travels in the checkpoint, as a normaliser's does."""

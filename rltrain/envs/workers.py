@@ -26,6 +26,7 @@ from gymnasium.vector.utils import (
 )
 
 from rltrain.core import Array, RltrainError, State
+from rltrain.envs.episode import LOST
 from rltrain.envs.worker import CONTEXT, LostWorker, Worker, kill_all
 
 CLOSE_SECONDS = 5.0
@@ -43,7 +44,7 @@ class SupervisedVectorEnv(VectorEnv[Any, Any, Any]):
 
     A worker that raises, dies, or does not answer within `timeout` seconds is killed and replaced, `restarts` times
     in all; a run that is resumed counts from zero. In the step that lost it, its environment shows its last
-    observation once more, pays 0 and is truncated, and `info["lost"]` (N,) is True: what was open is no episode. The
+    observation once more, pays 0 and is truncated, and `info[LOST]` (N,) is True: what was open is no episode. The
     next `reset` begins another one, on a seed that no episode had before. When there are no more restarts, that
     `reset` raises WorkerFault: between two steps, where everything can be saved.
     """
@@ -138,8 +139,8 @@ class SupervisedVectorEnv(VectorEnv[Any, Any, Any]):
         for i, (reward[i], terminated[i], truncated[i], info) in sorted(answers.items()):
             infos = self._add_info(infos, info, i)
         if self._lost:
-            infos["lost"] = np.isin(np.arange(self.num_envs), list(self._lost))
-            truncated |= infos["lost"]
+            infos[LOST] = np.isin(np.arange(self.num_envs), list(self._lost))
+            truncated |= infos[LOST]
         return self._observations(), reward, terminated, truncated, infos
 
     def _observations(self) -> Any:

@@ -9,6 +9,7 @@ pytest.importorskip("ale_py", reason="needs the extra atari: pip install 'rltrai
 
 from rltrain.config.load import from_dict
 from rltrain.config.schema import EnvSettings
+from rltrain.envs.episode import GOES_ON
 from rltrain.envs.vector import begin, call, describe, make_vector, restore, snapshot
 from rltrain.evaluation import run_episodes
 from rltrain.experiment import build
@@ -78,7 +79,7 @@ def test_a_lost_life_ends_the_episode_for_the_agent_while_the_game_and_its_score
     assert (lives & whole == whole).all()
     first = whole.argmax(0)  # the step in which the first game of each is over
     assert [lives[: first[env] + 1, env].sum() for env in range(2)] == [5, 5]  # four lives, and the last
-    told = [(step, info["goes_on"]) for step, (*_, info) in enumerate(seen[True]) if "goes_on" in info]
+    told = [(step, info[GOES_ON]) for step, (*_, info) in enumerate(seen[True]) if GOES_ON in info]
     assert sum(mask.sum() for _, mask in told) == (lives & ~whole).sum()
     score = np.array([step[1] for step in seen[False]])[: first[0] + 1, 0].sum()
     assert seen[True][first[0]][3]["episode_return"][0] == score > 0
@@ -257,7 +258,7 @@ def test_what_was_fired_is_repeated_after_a_resume():
     begin(first, [1, 2]), begin(second, [3, 4])
     lost = False
     while not lost:  # the open episode ends with a lost life
-        lost = bool(first.step(np.zeros(2, int))[4].get("goes_on", np.zeros(1)).any())
+        lost = bool(first.step(np.zeros(2, int))[4].get(GOES_ON, np.zeros(1)).any())
     first.reset(options={"reset_mask": first.unwrapped._goes_on.copy()})
     restore(second, snapshot(first), first.unwrapped._obs.copy(), seeds=[3, 4])
     for mine, its in zip(play(first, np.zeros((60, 2), int)), play(second, np.zeros((60, 2), int)), strict=True):

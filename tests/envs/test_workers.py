@@ -20,6 +20,7 @@ from rltrain import checkpoint
 from rltrain.callbacks import LogProgress
 from rltrain.config.load import from_dict
 from rltrain.config.schema import EnvSettings
+from rltrain.envs.episode import LOST
 from rltrain.envs.vector import begin, call, make_vector, restore, snapshot
 from rltrain.envs.workers import SupervisedVectorEnv, WorkerFault
 from rltrain.evaluation import run_episodes
@@ -53,7 +54,7 @@ def play(envs, steps):
         done = terminated | truncated
         row = {"obs": np.array(obs), "reward": reward, "terminated": terminated, "truncated": truncated}
         row |= {name: np.array(info[name]) for name in ("episode_return", "episode_length") if name in info}
-        row["lost"] = np.array(info.get("lost", np.zeros(envs.num_envs, bool)))
+        row["lost"] = np.array(info.get(LOST, np.zeros(envs.num_envs, bool)))
         if done.any():
             first, _ = envs.reset(options={"reset_mask": done})
             row["first"] = np.where(done[:, None], first, 0)
@@ -136,7 +137,7 @@ def test_an_environment_that_fails_in_reset_begins_another_episode_and_loses_non
     (origin,) = {state["origin"]["seed"] for state in call(envs, "snapshot")} - set(SEEDS)
     assert origin not in SEEDS
     *_, info = envs.step(np.zeros(3, int))
-    assert "lost" not in info
+    assert LOST not in info
     envs.close()
 
 
@@ -150,7 +151,7 @@ def test_no_lost_episode_begins_with_a_seed_that_was_there_before():
             seeds += [state["origin"]["seed"] for state in call(envs, "snapshot")]
             envs.step(np.zeros(2, int))
             _, _, _, truncated, info = envs.step(np.zeros(2, int))
-            assert info["lost"].all()
+            assert info[LOST].all()
             envs.reset(options={"reset_mask": truncated})
     envs.close()
     assert len(set(seeds)) == len(seeds) == 20
@@ -281,7 +282,7 @@ def test_when_no_worker_may_be_replaced_the_next_reset_says_so():
     envs.step(np.zeros(2, int))
     with pytest.warns(UserWarning, match="0 of 1 restarts left"):
         _, _, _, truncated, info = envs.step(np.zeros(2, int))
-    assert info["lost"].all()
+    assert info[LOST].all()
     with pytest.raises(WorkerFault, match="environment 1: its worker process was killed by SIGKILL after 1 steps"):
         envs.reset(options={"reset_mask": truncated})
     assert WorkerFault.exit_code == 65
@@ -306,7 +307,7 @@ def test_signals_are_left_to_the_parent():
         os.kill(pid, signal.SIGTERM)
         assert os.getpgid(pid) == pid  # what is sent to the parent's group does not come here
     *_, info = envs.step(np.zeros(3, int))
-    assert "lost" not in info
+    assert LOST not in info
     envs.close()
 
 

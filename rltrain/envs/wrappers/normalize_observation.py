@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, State
+from rltrain.envs.episode import ENDED_ELSEWHERE
 from rltrain.envs.running import NormalizationSettings, RunningMoments
-from rltrain.envs.vector import ENDED_ELSEWHERE, StatefulVectorWrapper
+from rltrain.envs.vector import StatefulVectorWrapper
 
 
 class NormalizeObservation:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rltrain.core import Metrics, Progress, State
 from rltrain.diagnostics import BonusTrend, entropy
+from rltrain.evaluation import EvalProtocol
 
 EXACT = ("exact_return", "percent_of_optimal", "optimal_action_share", "value_error")
 """Exact figures that are logged."""
@@ -22,17 +23,14 @@ class Log(Protocol):
 
 
 class _Every:
-    """True whenever the step has crossed a multiple of `every` since the last time it was asked."""
+    """Due whenever the step has crossed a multiple of `every` since what was last done."""
 
     def __init__(self, every: int | None) -> None:
         self.every = every
-        self.last = 0
+        self.last = 0  # step at which it was last done
 
     def due(self, step: int) -> bool:
-        if self.every is None or step // self.every == self.last // self.every:
-            return False
-        self.last = step
-        return True
+        return self.every is not None and step // self.every != self.last // self.every
 
 
 def number(value: Any) -> float:
@@ -54,12 +52,12 @@ class LogProgress:
     are the latest update's.
     """
 
-    def __init__(self, every: int, log: Log, success_return: float | None) -> None:
+    def __init__(self, every: int, log: Log, protocol: EvalProtocol) -> None:
         self.every: int | None = every
         self.latest: Metrics = {}
         self._timer = _Every(every)
         self._log = log
-        self._success_return = success_return
+        self._protocol = protocol
         self._ended = Progress(0)
         self._bonus = BonusTrend()
         self._episodes = 0
@@ -78,6 +76,7 @@ class LogProgress:
             self.latest = self._entry(progress.steps)
             self._log.log(progress.steps, self.latest)
             self._ended = Progress(progress.steps)
+            self._timer.last = progress.steps
         return False
 
     def _entry(self, step: int) -> Metrics:
@@ -86,10 +85,9 @@ class LogProgress:
         if ended.returns:
             entry["rollout/return"] = float(np.mean(ended.returns))
             entry["rollout/length"] = float(np.mean(ended.lengths))
-            success = ended.successes
-            if not success and self._success_return is not None:
-                success = [value >= self._success_return for value in ended.returns]
-            if success:
+            told = np.array(ended.successes) if ended.successes else None
+            success, _ = self._protocol.successes(np.array(ended.returns), told)
+            if success is not None:
                 entry["rollout/success_rate"] = float(np.mean(success))
         entry["rollout/episodes"] = self._episodes
         if self._lost:
@@ -173,7 +171,11 @@ class Evaluate:
 
     def __call__(self, progress: Progress) -> bool:
         """Evaluate when it is time. True when the stopping rule is met."""
-        return self._timer.due(progress.steps) and self.run(progress.steps)
+        if not self._timer.due(progress.steps):
+            return False
+        met = self.run(progress.steps)
+        self._timer.last = progress.steps  # not before: where an environment failed, it is still due
+        return met
 
     def run(self, step: int) -> bool:
         """Evaluate now. True when the stopping rule is met."""
@@ -231,7 +233,8 @@ class SaveCheckpoints:
 
     def __call__(self, progress: Progress) -> bool:
         """Save when it is time."""
-        due = self._timer.due(progress.steps)
+        if due := self._timer.due(progress.steps):
+            self._timer.last = progress.steps
         if due or (self._keep_best and self._evaluate.best_step == progress.steps):
             self.save(progress.steps)
         return False

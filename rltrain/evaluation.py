@@ -35,8 +35,9 @@ class EvalProtocol:
     """How an evaluation is done: its cap, and when an episode is a success."""
 
     max_episode_steps: int
-    success_return: float | None
-    success_definition: str | None
+    success_return: float | None = None
+    success_definition: str | None = None
+    overrides: bool = False  # what the YAML says of success goes before what the environment tells
 
     @classmethod
     def of(cls, settings: EvalSettings, spec: EnvSpec) -> EvalProtocol:
@@ -44,19 +45,19 @@ class EvalProtocol:
         cap = settings.max_episode_steps or spec.max_episode_steps or DEFAULT_CAP
         if settings.success is not None:
             bar = settings.success.return_at_least
-            return cls(cap, bar, f"return of at least {bar:g} (eval.success)")
+            return cls(cap, bar, f"return of at least {bar:g} (eval.success)", overrides=True)
         if spec.reward_threshold is not None:
             bar = float(spec.reward_threshold)
             return cls(cap, bar, f"return of at least {bar:g} (the environment's reward threshold)")
-        return cls(cap, None, None)
+        return cls(cap)
 
-    def successes(self, episodes: Episodes) -> tuple[Array | None, str | None]:
-        """Success per episode (E,) and what it means; what the YAML says goes before the environment."""
-        if episodes.successes is not None and "eval.success" not in (self.success_definition or ""):
-            return episodes.successes, "the environment's is_success"
+    def successes(self, returns: Array, told: Array | None) -> tuple[Array | None, str | None]:
+        """Success of each episode (E,) and what it means; `told` is what the environment says, if anything."""
+        if told is not None and not self.overrides:
+            return told, "the environment's is_success"
         if self.success_return is None:
             return None, None
-        return episodes.returns >= self.success_return, self.success_definition
+        return returns >= self.success_return, self.success_definition
 
 
 class _Outcome(NamedTuple):
@@ -122,7 +123,7 @@ def summarise(episodes: Episodes, protocol: EvalProtocol, *, interval: bool = Tr
     While training nothing reads the interval, and without it SciPy need not be loaded.
     """
     returns = episodes.returns
-    successes, definition = protocol.successes(episodes)
+    successes, definition = protocol.successes(returns, episodes.successes)
     bounds = t_interval(returns) if interval else None
     return {
         "return_mean": float(returns.mean()),

@@ -17,7 +17,7 @@ from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, Sto
 from rltrain.compiling import compiled_loop
 from rltrain.config.load import from_dict, to_dict
 from rltrain.config.schema import Config
-from rltrain.core import Agent, EnvSpec, Loop, RewardBonus, RltrainError
+from rltrain.core import Agent, EnvSpec, Loop, Progress, RewardBonus, RltrainError
 from rltrain.envs.vector import describe, make_vector, wrapper_state
 from rltrain.envs.workers import WorkerFault
 from rltrain.evaluator import Evaluator
@@ -160,8 +160,7 @@ class Run:
         stack.callback(self.evaluator.close)
         self.logger = RunLogger(folder)
         stack.callback(self.logger.close)
-        protocol = self.evaluator.protocol
-        self.log = LogProgress(config.train.log_every, self.logger, protocol.success_return)
+        self.log = LogProgress(config.train.log_every, self.logger, self.evaluator.protocol)
         self.evaluate = Evaluate(
             config.eval.every,
             self.logger,
@@ -219,13 +218,15 @@ class Run:
                 self.logger.hparams(to_dict(self.config), ("eval/return", "rollout/return"))
             callbacks: list[Callback] = [self.log, self.evaluate, self.save, self.clock, *self._listeners]
             try:
-                train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
-            except WorkerFault:  # it comes between two steps: everything but the lost episode is whole
+                if not self.evaluate(Progress(self.step)):  # due here where it failed in an earlier sitting
+                    train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
+                finished = not interrupted()
+                if finished and self.evaluate.step != self.step:
+                    self.evaluate.run(self.step)
+                    self.save.saved_at = None  # if it is saved, then without the score
+            except WorkerFault:  # between two steps: agent and environments are whole, all but the lost episode
                 self.save.save(self.step)
                 raise
-            finished = not interrupted()
-            if finished and self.evaluate.step != self.step:
-                self.evaluate.run(self.step)
             self.save.save(self.step)
             return self._conclude(Status.FINISHED if finished else Status.INTERRUPTED)
 

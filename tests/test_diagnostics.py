@@ -10,6 +10,7 @@ from rltrain.callbacks import LogProgress
 from rltrain.config.load import from_dict
 from rltrain.core import ActionValues, Progress
 from rltrain.diagnostics import ROWS, BonusTrend, Diagnostics, Visited, entropy
+from rltrain.evaluation import EvalProtocol
 from rltrain.experiment import build
 from rltrain.kernels.tabular import TabularLoop
 from rltrain.registry import find, names, settings_class
@@ -100,7 +101,7 @@ class Kept:
 
 def test_an_entry_is_about_what_came_since_the_last_and_goes_on_from_a_saved_state():
     logs = Kept(), Kept()
-    first, second = (LogProgress(100, log, None) for log in logs)
+    first, second = (LogProgress(100, log, EvalProtocol(9)) for log in logs)
     parts = [
         Progress(60, choices=60, exploratory=30, actions=np.array([[60, 0]]), bonus=6.0),
         Progress(100, choices=41, exploratory=0, actions=np.array([[0, 40]]), bonus=10.0),

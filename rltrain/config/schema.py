@@ -129,7 +129,7 @@ class EvalSettings(Settings):
     """Greedy evaluation while training, on its own stream of seeds."""
 
     every: int | None = Field(default=10_000, ge=1)
-    """Environment steps between evaluations; null for none."""
+    """Environment steps between evaluations; null for one at the end alone."""
     episodes: int = Field(default=20, ge=1, le=100_000)
     """Episodes of each evaluation."""
     max_episode_steps: int | None = Field(default=None, ge=1)

@@ -13,7 +13,7 @@ MAX_LOGGED_ACTIONS = 1_000_000
 """An open episode longer than this is begun anew on resume, so that memory stays bounded."""
 
 LOST = "rltrain.lost"
-"""In the infos of a vector: True (N,) where an episode was lost with its worker; it is truncated for the agent alone."""
+"""In the infos of a vector: True (N,) where an episode was lost with its worker: no end of it."""
 GOES_ON = "rltrain.goes_on"
 """In the infos of a vector: True (N,) where an episode is over for the agent, and not for the environment."""
 ENDED_ELSEWHERE = "rltrain.ended_elsewhere"

@@ -23,7 +23,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.envs.episode import LOST
 from rltrain.envs.vector import begin, call, make_vector, restore, snapshot
 from rltrain.envs.workers import SupervisedVectorEnv, WorkerFault
-from rltrain.evaluation import run_episodes
+from rltrain.evaluation import EvalProtocol, run_episodes
 from rltrain.experiment import build
 from rltrain.fitting import problems
 
@@ -194,10 +194,10 @@ def test_a_lost_episode_is_counted_and_has_no_return(tmp_path):
     assert len(progress.returns) == len(progress.lengths) > 3
     assert min(progress.lengths) >= 5
     entries = []
-    log = LogProgress(50, type("Log", (), {"log": lambda self, step, entry: entries.append(entry)})(), None)
+    log = LogProgress(50, type("Log", (), {"log": lambda self, step, entry: entries.append(entry)})(), EvalProtocol(9))
     log(progress)
     assert entries[0]["rollout/lost_episodes"] == 1
-    again = LogProgress(50, None, None)
+    again = LogProgress(50, None, EvalProtocol(9))
     again.load_state_dict(log.state_dict())
     assert again.state_dict()["lost"] == 1
 

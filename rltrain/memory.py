@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
+OWN_GROUP = Path("/proc/self/cgroup")
 CGROUP = Path("/sys/fs/cgroup")
-"""What limits a container, where Linux says so (version 2): https://docs.kernel.org/admin-guide/cgroup-v2.html#memory"""
+"""What limits a container or a job, where Linux says so: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory"""
+VERSION_1 = {"memory.max": "memory.limit_in_bytes", "memory.current": "memory.usage_in_bytes"}
+"""How files are called in version 1: https://docs.kernel.org/admin-guide/cgroup-v1/memory.html"""
 
 
 def available_bytes() -> int:
-    """Memory that this program can still take: of the machine, or of the container that it runs in."""
-    machine, container = _of_the_machine(), _of_the_container()
-    return machine if container is None else min(machine, container)
+    """Memory that this program can still take: of the machine, and of every group of processes that it is in."""
+    return min([_of_the_machine(), *(_of_the_group(folder) for folder in _groups())])
 
 
 def _of_the_machine() -> int:
@@ -23,13 +28,27 @@ def _of_the_machine() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _of_the_container() -> int | None:
-    """The limit less what is taken, of which the system gives back cached files; None without a limit."""
+def _groups() -> Iterator[Path]:
+    """The folder of this process's group and of all around it, with a limit or none; of both versions."""
     try:
-        limit, taken = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        return max(0, limit - taken + _entries(CGROUP / "memory.stat").get("inactive_file", 0))
-    except (OSError, ValueError):  # no such file, or "max"
-        return None
+        lines = [line.split(":", 2) for line in OWN_GROUP.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, own in lines:
+        if not controllers or "memory" in controllers.split(","):
+            root = CGROUP / "memory" if controllers else CGROUP
+            folder = root / own.strip("/")
+            yield from (group for group in (folder, *folder.parents) if group.is_relative_to(root))
+
+
+def _of_the_group(folder: Path) -> int:
+    """The limit less what is taken, of which the system gives back cached files; without a limit no bound."""
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        names = VERSION_1 if (folder / VERSION_1["memory.max"]).exists() else {}
+        limit, taken = (int((folder / names.get(name, name)).read_text()) for name in ("memory.max", "memory.current"))
+        cached = _entries(folder / "memory.stat").get("total_inactive_file" if names else "inactive_file", 0)
+        return max(0, limit - taken + cached)
+    return sys.maxsize
 
 
 def _entries(path: Path) -> dict[str, int]:

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from rltrain.pictures import film as films
-from rltrain.pictures.film import CannotRender, annotate, filming
+from rltrain.pictures.film import CannotRender, annotate, filming, writing
+from rltrain.pictures.recording import _caption
 
 SHORT = "step 12   return 3"
 LONG = "step 1234   action -0.12 0.50 0.99 -1.00 0.25 0.31 …   return -1203.25   Q 0.12 0.45 -1.23 0.45 0.55 0.66 …"
@@ -96,3 +97,20 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(CannotRender, match="it is a folder"):
         fail(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_caption_names_actions_of_any_shape():
+    action = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert "action 0.00 1.00 2.00 3.00" in _caption(1, action, None, 0.0, {})
+
+
+def test_a_picture_that_cannot_be_completed_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr("rltrain.pictures.film.os.replace", full)
+    with pytest.raises(CannotRender, match="no space left"), writing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.png", b"old")]

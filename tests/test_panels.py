@@ -94,22 +94,10 @@ def test_equal_pages_give_equal_bytes_whatever_the_users_settings_and_another_va
     assert first.read_bytes() == second.read_bytes() != third.read_bytes()
 
 
-def test_a_missing_folder_raises_and_a_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
-    page = Page([[panel([0.0])]], "")
+def test_a_missing_folder_raises(tmp_path):
     with pytest.raises(OSError, match="missing"):
-        draw_page(tmp_path / "missing" / "a.png", page, title="t")
+        draw_page(tmp_path / "missing" / "a.png", Page([[panel([0.0])]], ""), title="t")
     assert not list(tmp_path.iterdir())
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old")
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("rltrain.pictures.panels.os.replace", full)
-    with pytest.raises(OSError, match="no space"):
-        draw_page(path, page, title="t")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.filterwarnings("error")

@@ -224,7 +224,7 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         if not path.name or path.is_dir():
             raise CannotRender(f"{path}: cannot be written: it is a folder")
-        temporary = path.with_name(f".tmp-{path.name}")
+        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary

@@ -7,7 +7,6 @@ lower left corner, so that text can be fitted to cells.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,20 +122,15 @@ class Page(NamedTuple):
 
 
 def draw_page(path: Path, page: Page, *, title: str) -> None:
-    """Write one PNG, whole or not at all. Equal pages give equal bytes. Raises OSError if it cannot be written."""
+    """Write one PNG. Equal pages give equal bytes. Raises OSError if it cannot be written."""
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    temporary = path.with_name(f".tmp-{path.name}")
     with matplotlib.style.context(["default", {"hatch.linewidth": 0.6}]):
         figure = Figure(dpi=DPI, facecolor=PAPER)
         _compose(figure, page, title)
-        try:
-            FigureCanvasAgg(figure).print_figure(temporary, format="png")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        FigureCanvasAgg(figure).print_figure(path, format="png")
 
 
 def number(value: float, largest: float) -> str:

@@ -155,7 +155,8 @@ def _caption(step: int, action: Any, values: Array | None, total: float, symbols
 
 
 def _numbers(values: Array) -> str:
-    """The first of these numbers (K,)."""
+    """The first of these numbers."""
+    values = np.ravel(values)
     return " ".join([*(f"{value:.2f}" for value in values[:MANY]), *(["\u2026"] if len(values) > MANY else [])])
 
 

@@ -115,7 +115,7 @@ def table_of(policy: SavedPolicy, env: gym.Env[Any, Any]) -> Table | None:
 
 
 def draw_table(path: Path, table: Table, *, title: str) -> None:
-    """Write one PNG, whole or not at all. Equal tables give equal bytes. Raises OSError if it cannot be written."""
+    """Write one PNG. Equal tables give equal bytes. Raises OSError if it cannot be written."""
     draw_page(path, layout(table), title=title)
 
 

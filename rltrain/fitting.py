@@ -46,8 +46,9 @@ def environment_problems(config: Config) -> list[Problem]:
         for name in ("worker_timeout", "worker_restarts"):
             if getattr(env, name) != fields[name].default:
                 return [Problem(f"env.{name}", "is for worker processes: set env.vectorization to async")]
-    if env.atari is not None:
-        return list(_atari_problems(env))
+    found = [*_wrapper_problems(env), *(_atari_problems(env) if env.atari is not None else ())]
+    if found or env.atari is not None:
+        return found
     try:
         make_env(config.env).close()
         probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
@@ -87,6 +88,21 @@ def _atari_problems(env: EnvSettings) -> Iterator[Problem]:
         if find("wrappers", wrapper.name).level == "env":  # type: ignore[attr-defined]
             name = wrapper.name  # type: ignore[attr-defined]
             yield Problem("env.wrappers", f"{name} needs single environments, which env.atari has not: leave it out")
+
+
+def _wrapper_problems(env: EnvSettings) -> Iterator[Problem]:
+    """Wrappers of the whole vector that stand before one of a single environment, or twice."""
+    seen: list[str] = []
+    for wrapper in env.wrappers:
+        name: str = wrapper.name  # type: ignore[attr-defined]
+        if find("wrappers", name).level == "vector":
+            if name in seen:
+                yield Problem("env.wrappers", f"{name} is there twice: leave one out")
+            seen.append(name)
+        elif seen:
+            yield Problem(
+                "env.wrappers", f"{seen[-1]} sees all environments together: put it after {name}, which does not"
+            )
 
 
 def _first_line(error: Exception) -> str:

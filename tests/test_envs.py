@@ -218,3 +218,12 @@ def test_discretize_refuses_what_cannot_be_numbered():
         make_vector(settings("CartPole-v1", "discretize"), 1)
     with pytest.raises(ValueError, match="discretize needs a Box"):
         make_vector(settings("FrozenLake-v1", "discretize"), 1)
+    bins = {"low": (0.0, 0.0), "high": (1.0, 1.0)}
+    for env_id, options, words in [
+        ("Blackjack-v1", {"bins": 5, "low": (0.0,)}, "leave out bins, low"),
+        ("MountainCar-v0", {"bins": (5,)}, "bins has 1 numbers, an observation 2"),
+        ("MountainCar-v0", bins | {"low": (0.0,)}, "low has 1 numbers"),
+        ("MountainCar-v0", bins | {"high": (1.0, 0.0)}, "every 'low' must be below its 'high'"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            make_vector(settings(env_id, ("discretize", options)), 1)

@@ -213,6 +213,8 @@ def test_a_critic_that_shares_convolutions_has_no_learning_rate_of_its_own():
 
 
 def test_in_catch_the_paddle_below_the_ball_gets_1_and_any_other_minus_1():
+    with pytest.raises(ValueError, match="no time to reach the ball"):
+        gym.make("rltrain/Catch-v0", rows=1, columns=1)
     env = gym.make("rltrain/Catch-v0", render_mode="rgb_array")
     found = []
     for seed in range(8):

@@ -76,7 +76,7 @@ class EnvSettings(Settings):
     max_episode_steps: int | None = Field(default=None, ge=1)
     """Time limit in steps; null keeps the environment's own."""
     wrappers: tuple[Settings, ...] = ()
-    """Applied from first to last; each is chosen by `name`."""
+    """Applied from first to last; each is chosen by `name`. Those that see all environments together come last."""
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """What a user of games should know who left out how they are seen."""

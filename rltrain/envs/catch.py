@@ -27,7 +27,7 @@ class Catch(gym.Env[Array, Any]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
     def __init__(self, rows: int = 10, columns: int = 5, render_mode: str | None = None) -> None:
-        if columns < 1 or rows <= columns / 2:
+        if columns < 1 or rows < 2 or rows <= columns / 2:
             raise ValueError(f"a board of {rows} rows and {columns} columns leaves no time to reach the ball")
         self.render_mode = render_mode
         self._shape = rows, columns

@@ -10,6 +10,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.envs.running import RunningMoments
 from rltrain.envs.vector import begin, load_wrapper_state, make_vector, restore, snapshot, wrapper_state
 from rltrain.experiment import build
+from rltrain.fitting import problems
 
 
 def settings(env_id, *wrappers, **kwargs):
@@ -187,3 +188,22 @@ def test_an_episode_that_cannot_be_repeated_begins_normalised_and_at_return_zero
         assert wrapper_state(envs)["normalize_reward"]["returns"].tolist() == [0.0]
     finally:
         del gym.registry["NoiseAtScale-v0"]
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "words"),
+    [
+        (
+            ["normalize_reward", "clip_reward"],
+            "normalize_reward sees all environments together: put it after clip_reward",
+        ),
+        (
+            ["normalize_observation", "normalize_reward", "normalize_observation"],
+            "normalize_observation is there twice",
+        ),
+    ],
+)
+def test_wrappers_that_would_be_applied_in_another_order_or_twice_are_refused(wrappers, words):
+    data = {"env": {"id": "CartPole-v1", "wrappers": [{"name": name} for name in wrappers]}}
+    (found,) = problems(from_dict(data | {"agent": {"name": "ppo"}, "train": {"total_steps": 10_000}}).config)
+    assert (found.path, words in found.message) == ("env.wrappers", True), found.message

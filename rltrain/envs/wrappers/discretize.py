@@ -42,14 +42,23 @@ class Discretize:
         self.config = config
 
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """Return `env` with one `Discrete` observation. Raises ValueError where a bound is missing."""
-        space = env.observation_space
+        """Return `env` with one `Discrete` observation. Raises ValueError for settings that do not fit it."""
+        space, fields = env.observation_space, self.Config.model_fields
         if isinstance(space, gym.spaces.Tuple | gym.spaces.MultiDiscrete):
+            if given := [name for name, field in fields.items() if getattr(self.config, name) != field.default]:
+                raise ValueError(f"discretize numbers what is discrete as it is: leave out {', '.join(given)}")
             return _number(env, space)
         if not isinstance(space, gym.spaces.Box):
             raise ValueError(f"discretize needs a Box, MultiDiscrete or Tuple observation, not {space}")
+        size = math.prod(space.shape)
+        for name in fields:
+            numbers = getattr(self.config, name)
+            if isinstance(numbers, tuple) and len(numbers) != size:
+                raise ValueError(f"discretize: {name} has {len(numbers)} numbers, an observation {size}")
         low = np.asarray(self.config.low or space.low, space.dtype).reshape(space.shape)
         high = np.asarray(self.config.high or space.high, space.dtype).reshape(space.shape)
+        if (low >= high).any():
+            raise ValueError("discretize: every 'low' must be below its 'high'")
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError("discretize needs finite bounds: set 'low' and 'high'")
         bounded = gym.spaces.Box(low, high, dtype=space.dtype.type)

@@ -54,7 +54,9 @@ class ContinuousSettings(OffPolicySettings):
         if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             yield Problem("agent.name", f"{name} needs continuous actions, a Box of floats; {spec.id} has {space}")
             return
-        if not space.is_bounded() or (space.low == space.high).any():
+        with np.errstate(over="ignore"):
+            width = space.high - space.low
+        if not (np.isfinite(width) & (width > 0)).all():
             yield Problem("agent.name", f"{name} needs actions with a lower and a greater upper bound, not {space}")
         yield from super().problems(config, spec)
 

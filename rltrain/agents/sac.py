@@ -16,13 +16,15 @@ the last has the entropy of what follows.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.continuous import ContinuousAgent, ContinuousSettings, Learner, Minibatch, Norms
-from rltrain.core import Array, EnvSpec, Metrics, State
+from rltrain.core import Array, EnvSpec, Metrics, Problem, State
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, copy_into, namespace, side_by_side, to_device, to_numpy
 from rltrain.nn.distributions import StateDependentGaussian
@@ -69,6 +71,16 @@ class SACSettings(ContinuousSettings):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name} does nothing without sde: true")
         return self
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """An entropy that no policy can have is one more."""
+        found = list(super().problems(config, spec))
+        yield from found
+        if self.target_entropy is None or found:
+            return
+        most = math.log(2) * math.prod(spec.action_space.shape or ())  # of the uniform policy between -1 and 1
+        if self.target_entropy >= most:
+            yield Problem("agent.target_entropy", f"no policy here has an entropy of {most:.3g} or more: set less")
 
 
 class SAC(ContinuousAgent):

@@ -1,5 +1,6 @@
 """Soft actor-critic: targets by hand, gradients against autograd, the temperature, and held noise."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,9 @@ from test_off_policy import agent, normal, play
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rltrain.agents.sac import SACSettings
+from rltrain.config.load import from_dict
 from rltrain.continuous import Minibatch
+from rltrain.core import EnvSpec
 from rltrain.nn.arrays import to_numpy
 from rltrain.nn.squashed import draw
 
@@ -134,3 +137,20 @@ def test_a_gradient_step_through_torch_waits_for_no_value(name, monkeypatch):
 def test_settings_that_do_nothing_are_refused(settings, words):
     with pytest.raises(ValidationError, match=words):
         SACSettings(**settings)
+
+
+@pytest.mark.parametrize(("target", "refused"), [(1.38, False), (1.39, True), (9.0, True)])
+def test_an_entropy_that_no_policy_can_have_is_refused(target, refused):
+    """Of two dimensions between -1 and 1 no policy has more than 2 log 2 = 1.386."""
+    data = {"env": {"id": "LunarLanderContinuous-v3"}, "agent": {"name": "sac", "target_entropy": target}}
+    made = from_dict(data | {"train": {"total_steps": 1_000}}).config
+    spec = EnvSpec("test", gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(-9, 9, (2,), np.float32), 1)
+    assert [problem.path for problem in made.agent.problems(made, spec)] == ["agent.target_entropy"] * refused
+
+
+def test_a_box_that_is_wider_than_its_numbers_is_refused():
+    most = np.finfo(np.float32).max
+    spec = EnvSpec("test", gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(-most, most, (1,), np.float32), 1)
+    made = from_dict({"env": {"id": "x"}, "agent": {"name": "sac"}, "train": {"total_steps": 1_000}}).config
+    (found,) = made.agent.problems(made, spec)
+    assert "a lower and a greater upper bound" in found.message

@@ -16,9 +16,10 @@ from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
 from rltrain.exact import ExactEvaluator
 from rltrain.kernels.episodes import ModelEpisodes
 from rltrain.kernels.world import model_is_true
+from rltrain.sittings import usable_cores
 
 MAX_EVAL_ENVS = 128
-"""Evaluation episodes that run at once."""
+"""Evaluation episodes that run at once, in one process."""
 
 
 class Evaluator:
@@ -59,9 +60,11 @@ class Evaluator:
         return self._in_environment(seeds, wrappers, cap)
 
     def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
-        count = min(len(seeds), MAX_EVAL_ENVS)
+        settings = self._config.env
+        most = max(settings.num_envs, usable_cores()) if settings.vectorization == "async" else MAX_EVAL_ENVS
+        count = min(len(seeds), most)
         if count not in self._envs:
-            self._envs[count] = make_vector(self._config.env, count, training=False)
+            self._envs[count] = make_vector(settings, count, training=False)
         envs = self._envs[count]
         load_wrapper_state(envs, wrappers)
         return run_episodes(lambda obs: self._agent.act(obs, explore=False), envs, seeds, cap)

@@ -6,8 +6,10 @@ import pytest
 
 from rltrain import checkpoint
 from rltrain.config.load import from_dict
+from rltrain.envs.vector import make_vector
 from rltrain.envs.workers import WorkerFault
-from rltrain.experiment import Run
+from rltrain.evaluator import Evaluator
+from rltrain.experiment import Run, build
 from rltrain.logger import read_metrics
 
 CONFIG = {
@@ -55,6 +57,25 @@ def test_an_evaluation_that_failed_comes_when_the_run_goes_on_at_the_step_where_
     again.train()
     again.close()
     assert [entry["step"] for entry in read_metrics(tmp_path) if "eval/return" in entry] == [100, 200]
+
+
+@pytest.mark.parametrize(("vectorization", "count"), [("async", 3), ("sync", 24)])
+def test_evaluation_takes_no_more_worker_processes_than_training_or_the_machine(vectorization, count, monkeypatch):
+    made = from_dict({**CONFIG, "env": {"id": "FrozenLake-v1", "num_envs": 2, "vectorization": vectorization}}).config
+    counts = []
+
+    def vector(settings, number, *, training):
+        counts.append(number)
+        return make_vector(settings.model_copy(update={"vectorization": "sync"}), number, training=training)
+
+    monkeypatch.setattr("rltrain.evaluator.usable_cores", lambda: 3)
+    monkeypatch.setattr("rltrain.evaluator.make_vector", vector)
+    built = build(made)
+    evaluator = Evaluator(made, built.spec, built.agent)
+    assert len(evaluator._in_environment(list(range(24)), {}, 9).returns) == 24
+    assert counts == [count]
+    evaluator.close()
+    built.envs.close()
 
 
 class Told(gym.Env):

@@ -185,6 +185,8 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
         yield Problem("bonuses", reason)
     if config.train.data_parallel > 1 and (reason := _undivided(config)):
         yield Problem("train.data_parallel", reason)
+    if config.train.stop.return_ is not None and config.eval.every is None:
+        yield Problem("train.stop.return", "nothing is evaluated before the end: set eval.every, or leave this out")
     parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
     for part in parts:
         if part is not None:

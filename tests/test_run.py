@@ -10,6 +10,7 @@ from rltrain.envs.vector import make_vector
 from rltrain.envs.workers import WorkerFault
 from rltrain.evaluator import Evaluator
 from rltrain.experiment import Run, build
+from rltrain.fitting import problems
 from rltrain.logger import read_metrics
 
 CONFIG = {
@@ -105,3 +106,10 @@ def test_what_the_yaml_says_of_success_counts_while_training_as_in_evaluation(su
         for name in ("rollout/success_rate", "eval/success_rate")
     }
     assert all(np.unique(found).tolist() == [rate] for found in rates.values())
+
+
+def test_a_return_to_stop_at_that_is_never_looked_for_is_refused():
+    train = {**CONFIG["train"], "stop": {"return": 0.5}}
+    assert problems(from_dict({**CONFIG, "train": train}).config) == []
+    (found,) = problems(from_dict({**CONFIG, "train": train, "eval": {"every": None}}).config)
+    assert (found.path, "set eval.every" in found.message) == ("train.stop.return", True)

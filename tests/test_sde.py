@@ -213,6 +213,30 @@ def test_a_run_goes_on_exactly_while_noise_is_held(name, tmp_path):
     assert np.array_equal(states[0]["rollout"]["choice"], states[1]["rollout"]["choice"])
 
 
+@pytest.mark.parametrize("name", ["sac", "tqc"])
+def test_a_run_with_replay_goes_on_exactly_while_noise_is_held(name):
+    small = {"hidden_sizes": [8], "batch_size": 8, "buffer_size": 500, "learning_starts": 10}
+    made = from_dict(
+        {
+            "env": {"id": "Pendulum-v1", "num_envs": 2},
+            "agent": {"name": name, "sde": True, "sde_sample_freq": 7, **small},
+            "train": {"total_steps": 1_000},
+            "device": "cpu",
+        }
+    ).config
+    first, second = build(made), build(made)
+    first.loop.advance(2 * 20)  # the matrix of vector step 14 is 6 steps old
+    second.loop.advance(2 * 3)
+    second.agent.load_state_dict(first.agent.state_dict())
+    second.loop.load_state_dict(first.loop.state_dict())
+    for steps in (1, 30):
+        for experiment in (first, second):
+            experiment.loop.advance(2 * steps)
+        one, other = (experiment.agent.state_dict() for experiment in (first, second))
+        assert np.array_equal(one["held"], other["held"])
+        assert np.array_equal(first.loop.state_dict()["obs"], second.loop.state_dict()["obs"])
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -43,6 +43,8 @@ class SACSettings(ContinuousSettings):
     """Of the actor and of the temperature: a number, or a schedule of environment steps."""
     hidden_sizes: tuple[int, ...] = (256, 256)
     """Units of each hidden layer, of actor and critics."""
+    learning_starts: int = Field(default=100, ge=0)
+    """Steps before the first gradient step, with uniform actions."""
     ent_coef: float | Literal["auto"] = "auto"
     """The temperature alpha; auto to learn it."""
     ent_coef_init: float = Field(default=1.0, gt=0)

@@ -6,6 +6,9 @@
     targets move: target = tau * network + (1 - tau) * target
 
 Source: Fujimoto, van Hoof and Meger 2018, algorithm 1. https://arxiv.org/abs/1802.09477
+
+Differences from the paper: actions are uniform at first only where the exploration has a `warmup`; networks of 256 and
+256 units and batches of 256, as in the authors' later code.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 Source: Kuznetsov et al. 2020, https://arxiv.org/abs/2005.04269 (5 critics of 25 quantiles, 2 of each left out)
 
-Differences from the paper: 2 critics, which the field's libraries have and which costs less than half.
+Differences from the paper: 2 critics, which the field's libraries have and which costs less than half. Losses of the
+quantiles of a critic are summed, not averaged: gradients are M times as large, as `max_grad_norm` and Adam's eps see.
 """
 
 from __future__ import annotations

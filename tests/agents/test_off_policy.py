@@ -223,7 +223,7 @@ def test_blocks_of_gradient_steps_come_when_due():
     assert made.critic.optimizer.state_dict()["step"] == 8
 
 
-@pytest.mark.parametrize("name", [*AGENTS, "sac"])
+@pytest.mark.parametrize("name", [*AGENTS, "sac", "tqc"])
 def test_fused_and_autograd_networks_learn_the_same(name, monkeypatch):
     fused = play(agent(name), 60)
     monkeypatch.setattr("rltrain.continuous.build", module_network)

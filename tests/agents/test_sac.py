@@ -114,7 +114,7 @@ class NoWaiting(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["ddpg", "td3", "sac"])
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "tqc"])
 def test_a_gradient_step_through_torch_waits_for_no_value(name, monkeypatch):
     monkeypatch.setattr("rltrain.nn.optimizers.in_numpy", lambda x: x)  # as for a GPU's
     made = agent(name, activation="elu", max_grad_norm=1.0)

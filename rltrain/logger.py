@@ -14,6 +14,7 @@ import socket
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,15 +63,20 @@ class RunLogger:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._metrics = open(self._folder / METRICS, "ab")  # noqa: SIM115 - closed in close()
         number = len(list(self._folder.glob(f"{EVENTS}.*")))
         name = f"{EVENTS}.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
-        self._events = open(self._folder / name, "ab")  # noqa: SIM115
-        self._record = RecordWriter(self._events)
-        self._record.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        first = [Event(wall_time=time.time(), file_version="brain.Event:2")]
         if number:  # a running TensorBoard drops what it read of the steps that are written again
             start = SessionLog(status=SessionLog.START)
-            self._record.write(Event(wall_time=time.time(), step=self._last + 1, session_log=start).SerializeToString())
+            first.append(Event(wall_time=time.time(), step=self._last + 1, session_log=start))
+        with ExitStack() as stack:  # all is open, or nothing is
+            metrics = stack.enter_context(open(self._folder / METRICS, "ab"))
+            events = stack.enter_context(open(self._folder / name, "ab"))
+            record = RecordWriter(events)
+            for event in first:
+                record.write(event.SerializeToString())
+            stack.pop_all()  # see close()
+        self._metrics, self._events, self._record = metrics, events, record
 
     def _write_event(self, step: int, metrics: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -190,11 +196,5 @@ def _entry(line: bytes, where: str) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a run's `metrics.jsonl`; a torn last line is left out."""
-    entries = []
-    for line in (folder / METRICS).read_bytes().splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
+    """The entries of a run's `metrics.jsonl`, without one that is being written. Raises DamagedLog."""
+    return [entry for _, entry in log_lines(folder)]

@@ -110,7 +110,7 @@ class RunRecord:
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """All that was logged; empty where nothing was."""
-        return read_metrics(self.folder) if (self.folder / METRICS).exists() else []
+        return read_metrics(self.folder)
 
     @cached_property
     def status(self) -> Status:

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import create_model
 
+from rltrain.core import RltrainError
 from rltrain.settings import Settings
 
 Kind = Literal["agents", "explorations", "bonuses", "wrappers"]
@@ -43,17 +44,23 @@ class UnknownComponent(LookupError):
         super().__init__(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
 
 
+class NameTaken(RltrainError):
+    """A component of the user's own has the name of one of rltrain's."""
+
+    exit_code = 2
+
+
 def register(kind: Kind, name: str | None = None) -> Callable[[_C], _C]:
     """Class decorator: make a class of the user's own available in YAML as `name`.
 
     Without `name` the class name in snake_case is taken (`MyAgent` -> `my_agent`).
-    Raises ValueError when rltrain has a component of that name.
+    Raises NameTaken when rltrain has a component of that name.
     """
 
     def add(cls: _C) -> _C:
         key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         if key in _shipped(kind):
-            raise ValueError(f"rltrain has {kind} of the name '{key}' itself: choose another name")
+            raise NameTaken(f"rltrain has {kind} of the name '{key}' itself: choose another name")
         _registered[kind, key] = cls
         return cls
 

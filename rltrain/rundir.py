@@ -14,6 +14,8 @@ from pathlib import Path
 from rltrain.core import RltrainError
 
 GROUP, STUDY = "group.yaml", "study.yaml"
+LOOKS = 20
+"""Tries to take a lock, a hundredth of a second apart."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -69,16 +71,26 @@ def lock_run(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotCreate(f"{folder}: cannot be written: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            raise RunLocked(f"{folder}: is being written by {holder}") from None
+            raise RunLocked(f"{folder}: is being written by {holder}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    """Take the lock of a run. Who only looks holds it for a moment, which is waited for."""
+    for attempt in range(LOOKS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01 * (attempt < LOOKS - 1))
+        else:
+            return True
+    return False
 
 
 def is_locked(folder: Path) -> bool:
@@ -126,10 +138,10 @@ def resolve(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise NoRun(f"{path}: no such run")
-    found = sorted(child for child in path.iterdir() if is_run(child) or is_group(child))
+    found = [child for child in path.iterdir() if is_run(child) or is_group(child)]
     if not found:
         raise NoRun(f"{path}: no run in this folder")
-    return found[-1]
+    return max(found, key=lambda run: ((run / (GROUP if is_group(run) else "config.yaml")).stat().st_mtime, run.name))
 
 
 def resolve_run(path: Path) -> Path:

@@ -17,6 +17,7 @@ from rltrain.evaluation import run_episodes, summarise
 from rltrain.evaluator import MAX_EVAL_ENVS, Evaluator
 from rltrain.experiment import build_agent, build_exploration
 from rltrain.fitting import environment
+from rltrain.nn.arrays import has_gpu
 from rltrain.rundir import resolve_run
 from rltrain.seeding import Stream, env_seeds, generator
 
@@ -43,6 +44,8 @@ class SavedPolicy:
         """
         path = resolve_run(run)
         if (path / "manifest.json").is_file():
+            if which != "last":
+                raise ConfigError(f"--checkpoint {which}: {path} is one already")
             saved = checkpoint.load(path)
         else:
             if which not in ("last", "best") and not which.isdigit():
@@ -54,7 +57,10 @@ class SavedPolicy:
         known = environment(loaded.config)  # all else fitted when it was trained, and need not here: memory for replay
         if isinstance(known, list):
             raise ConfigError(*loaded.explain(known))
-        return cls(path, saved, loaded.config, known)
+        config = loaded.config
+        if config.device == "cuda" and not has_gpu():  # a policy that learnt on a GPU acts without one
+            config = config.model_copy(update={"device": "cpu"})
+        return cls(path, saved, config, known)
 
     def __enter__(self) -> SavedPolicy:
         return self

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rltrain.compilable import FUNCTIONS
+from rltrain.core import ConfigError
 from rltrain.jit import _makes_arrays, compiled
 from rltrain.nn import arrays, graphs
 
@@ -24,6 +25,13 @@ def test_auto_takes_a_gpu_only_for_a_layer_that_is_worth_it(name, sizes, gpu, ex
     monkeypatch.setattr(arrays.sys, "platform", "elsewhere")  # no device files to look for
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert arrays.resolve_device(name, sizes) == expected
+
+
+def test_a_gpu_that_is_asked_for_and_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(arrays, "GPU_FILES", ("/nowhere",))
+    monkeypatch.setattr(arrays.sys, "platform", "linux")
+    with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
+        arrays.resolve_device("cuda", (8,))
 
 
 def test_shapes_that_come_again_are_recorded_and_ever_new_ones_are_not(monkeypatch):

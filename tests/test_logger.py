@@ -112,3 +112,23 @@ def test_a_full_disk_is_reported_once_and_does_not_end_the_run(tmp_path, monkeyp
         logger.log(2, {"x": 1.0})
         logger.log(3, {"x": 1.0})
     assert len(caught) == 1
+
+
+def test_where_a_file_cannot_be_opened_the_others_are_tried_again_with_it(tmp_path, monkeypatch):
+    opened = open
+
+    def full(path, mode):
+        if EVENTS in str(path) and full.times:
+            full.times -= 1
+            raise OSError(28, "No space left on device")
+        return opened(path, mode)
+
+    full.times = 1
+    monkeypatch.setattr("rltrain.logger.open", full, raising=False)
+    logger = RunLogger(tmp_path)
+    with pytest.warns(UserWarning, match="No space left"):
+        logger.log(1, {"x": 1.0})
+    logger.log(2, {"x": 2.0})
+    logger.close()
+    assert scalars(tmp_path) == {"x": [(2, 2.0)]}
+    assert read_metrics(tmp_path) == [{"step": 2, "x": 2.0}]

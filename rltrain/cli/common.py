@@ -31,6 +31,19 @@ Storage = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 
+def is_config(word: str) -> bool:
+    """Whether an argument names a file, and is not key=value; folders of a sweep have both in their names."""
+    return "=" not in word or Path(word).is_file()
+
+
+def refuse_no_seeds(seeds: str | None) -> None:
+    """Raises ConfigError for seeds that are none, as of a variable of the shell that is not set."""
+    from rltrain.core import ConfigError
+
+    if seeds is not None and not seeds.strip():
+        raise ConfigError("--seeds: nothing is given; expected 0-9, or 0-4,7, or how many")
+
+
 def use_plugins(plugins: Sequence[str] | None) -> None:
     """Import the user's modules, which may lie in the current folder, and the installed ones."""
     from rltrain.core import ConfigError
@@ -38,19 +51,28 @@ def use_plugins(plugins: Sequence[str] | None) -> None:
 
     if plugins:
         sys.path.insert(0, str(Path.cwd()))
+    if bad := [name for name in plugins or [] if not all(part.isidentifier() for part in name.split("."))]:
+        raise ConfigError(f"--plugin '{bad[0]}': expected the name of a module, such as mine or pkg.mine")
     try:
         load_plugins(list(plugins or []))
     except ImportError as error:
         raise ConfigError(f"--plugin: {error}") from error
 
 
-def load_config(path: Path, overrides: Sequence[str]) -> Config:
-    """Load a configuration and check it against the real environment. Raises ConfigError."""
+def load_config(path: Path, overrides: Sequence[str], *, elsewhere: bool = False) -> Config:
+    """Load a configuration and check it against the real environment. Raises ConfigError.
+
+    What trains `elsewhere` may have a GPU there.
+    """
     from rltrain.config.load import load
-    from rltrain.core import ConfigError
+    from rltrain.core import ConfigError, Problem
     from rltrain.fitting import problems
+    from rltrain.nn.arrays import NO_GPU, has_gpu
 
     loaded = load(path, overrides)
-    if found := problems(loaded.config):
+    found = problems(loaded.config)
+    if loaded.config.device == "cuda" and not elsewhere and not has_gpu():
+        found = [Problem("device", NO_GPU), *found]
+    if found:
         raise ConfigError(*loaded.explain(found))
     return loaded.config

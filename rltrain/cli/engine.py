@@ -34,6 +34,11 @@ class Engine(NamedTuple):
     address: str | None = None
     insecure: bool = False
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another machine may do the work."""
+        return self.name != "local"
+
     @contextmanager
     def launcher(self, workers: int | None, plugins: Sequence[str]) -> Iterator[Launcher]:
         """What trains runs, `workers` of them at once; ended when this is left. Raises ConfigError, NoCluster."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def report(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path],
         typer.Argument(
@@ -43,10 +44,11 @@ def report(
     from rltrain.rundir import write_atomic
 
     if (study := _study_in(runs)) is not None:
-        _refuse_of_runs(metric, threshold)
+        _refuse_of_runs(metric, threshold, videos)
         use_plugins(plugin)
         made = _of_study(study, storage)
     else:
+        _refuse_of_studies(ctx)
         made = _of_runs(runs, plugin, metric, threshold, videos)
     from rltrain.report.page import render
 
@@ -66,13 +68,24 @@ def _study_in(paths: list[Path]) -> Path | None:
     return found[0] if found else None
 
 
-def _refuse_of_runs(metric: str | None, threshold: float | None) -> None:
+def _refuse_of_studies(ctx: typer.Context) -> None:
+    """Raises ConfigError for what runs have no use for; a variable of the environment is for all commands."""
+    from rltrain.core import ConfigError
+
+    source = ctx.get_parameter_source("storage")
+    if source is not None and source.name == "COMMANDLINE":
+        raise ConfigError("--storage: goes with a study, and these are runs")
+
+
+def _refuse_of_runs(metric: str | None, threshold: float | None, videos: bool) -> None:
     """Raises ConfigError for what a study has of its own."""
     from rltrain.core import ConfigError
 
     for name, given in (("metric", metric), ("threshold", threshold)):
         if given is not None:
             raise ConfigError(f"--{name}: goes with runs; a study is judged by its own objective")
+    if not videos:
+        raise ConfigError("--no-videos: goes with runs; a study has none")
 
 
 def _of_study(folder: Path, storage: str | None) -> Report:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
+from rltrain.cli.common import AsJson, Plugins, is_config, load_config, refuse_no_seeds, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
@@ -55,13 +55,14 @@ def sweep(
     from rltrain.core import ConfigError
 
     use_plugins(plugin)
+    refuse_no_seeds(seeds)
     where = engines.engine_of(engine, ray_address, insecure_ray)
     words, how = list(arguments or []), How(where, workers, plugin or [], metric, quiet, as_json)
     if resume is not None:
         if words or seeds is not None or run_dir is not None:
             raise ConfigError("--resume: a sweep goes on as it was begun: without CONFIG, settings, --seeds, --run-dir")
         _go_on(resume, how)
-    elif words and "=" not in words[0]:
+    elif words and is_config(words[0]):
         _begin(Path(words[0]), words[1:], seeds, run_dir, how)
     else:
         raise ConfigError("sweep needs a CONFIG, as in: rltrain sweep configs/dqn_cartpole.yaml agent.gamma=0.9,0.99")
@@ -70,15 +71,18 @@ def sweep(
 def _go_on(folder: Path, how: How) -> None:
     from rltrain.rundir import lock_run
 
-    with lock_run(_existing(folder)), how.engine.launcher(how.workers, how.plugins) as launcher:
-        _train(folder, _groups_in(folder), launcher, how)
+    groups = _groups_in(_existing(folder))
+    with lock_run(folder), how.engine.launcher(how.workers, how.plugins) as launcher:
+        _train(folder, groups, launcher, how)
 
 
 def _begin(path: Path, values: Sequence[str], seeds: str | None, run_dir: Path | None, how: How) -> None:
     from rltrain.rundir import create_run, lock_run
 
     own = [f"seeds={seeds}"] if seeds is not None else []
-    configs = {name: _one_of_many(path, [*overrides, *own]) for name, overrides in _points(values).items()}
+    points = {name: [*overrides, *own] for name, overrides in _points(values).items()}
+    configs = {name: _one_of_many(path, overrides, how) for name, overrides in points.items()}
+    _refuse_twins(configs)
     with how.engine.launcher(how.workers, how.plugins) as launcher:  # before there is a folder: it may be refused
         folder = create_run(Path("runs"), path.stem, None, exact=run_dir)
         with lock_run(folder):
@@ -86,11 +90,22 @@ def _begin(path: Path, values: Sequence[str], seeds: str | None, run_dir: Path |
             _train(folder, groups, launcher, how)
 
 
-def _one_of_many(path: Path, overrides: list[str]) -> Config:
+def _refuse_twins(configs: Mapping[str, Config]) -> None:
+    """Raises ConfigError where two points are one, which would be compared with itself."""
+    from rltrain.config.load import dump
+    from rltrain.core import ConfigError
+
+    seen: dict[str, str] = {}
+    for name, config in configs.items():
+        if (other := seen.setdefault(dump(config), name)) != name:
+            raise ConfigError(f"{other} and {name} are the same configuration: a value is given twice")
+
+
+def _one_of_many(path: Path, overrides: list[str], how: How) -> Config:
     from rltrain.core import ConfigError
     from rltrain.fitting import of_many
 
-    config = load_config(path, overrides)
+    config = load_config(path, overrides, elsewhere=how.engine.elsewhere)
     if found := of_many(config):
         raise ConfigError(*(f"{path}: {problem.path}: {problem.message}" for problem in found))
     return config

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
+from rltrain.cli.common import AsJson, Plugins, is_config, load_config, refuse_no_seeds, use_plugins
 from rltrain.cli.train_seeds import How
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def train(
     from rltrain.core import ConfigError
 
     use_plugins(plugin)
+    refuse_no_seeds(seeds)
     overrides = list(arguments or [])
-    path = Path(overrides.pop(0)) if overrides and "=" not in overrides[0] else None
+    path = Path(overrides.pop(0)) if overrides and is_config(overrides[0]) else None
     overrides += [f"{key}={value}" for key, value in (("device", device), ("seeds", seeds)) if value is not None]
     how = How(engines.engine_of(engine, ray_address, insecure_ray), workers, plugin or [], quiet, as_json)
     if resume is not None:
@@ -59,7 +60,7 @@ def train(
             raise ConfigError(f"--run-dir {run_dir}: what is resumed stays in its folder, {resume}")
         _resume(resume, path, overrides, how)
     elif path is not None:
-        _start(load_config(path, overrides), path.stem, run_dir, how)
+        _start(load_config(path, overrides, elsewhere=how.engine.elsewhere), path.stem, run_dir, how)
     else:
         raise ConfigError("train needs a CONFIG, for example: rltrain train configs/dqn_cartpole.yaml")
 
@@ -94,13 +95,15 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
     from rltrain.cli.train_seeds import go_on
     from rltrain.config.load import dump, load
     from rltrain.launch.single import newest_checkpoint
-    from rltrain.rundir import GROUP, is_group, lock_run, resolve, write_atomic
+    from rltrain.rundir import GROUP, NoRun, is_group, is_run, lock_run, resolve, write_atomic
 
     folder = resolve(run)
+    if not (is_run(folder) or is_group(folder)):
+        raise NoRun(f"{folder}: a checkpoint: name the run that it is of")
     file = folder / (GROUP if is_group(folder) else "config.yaml")
     with lock_run(folder):
         stored = load(file).config
-        config = load_config(path or file, overrides)
+        config = load_config(path or file, overrides, elsewhere=how.engine.elsewhere)
         _refuse_another_past(stored, config, overrides, path)
         if is_group(folder):
             go_on(folder, stored, config, how)

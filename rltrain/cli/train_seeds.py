@@ -48,9 +48,14 @@ def go_on(folder: Path, stored: Config, config: Config, how: How) -> None:
     finished seeds go on too.
     """
     from rltrain.config.load import to_dict
+    from rltrain.core import ConfigError
     from rltrain.launch.group import Group
 
     seeds = sorted({*(stored.group or []), *(config.group or [])})
+    for seed in seeds:
+        run = Group.of(folder, config, seeds).run(seed)
+        if run is not None and run.standing.steps > config.train.total_steps:
+            raise ConfigError(f"train.total_steps: seed {seed} is at step {run.standing.steps:,} already")
     with _launcher(how, len(seeds)) as launcher:
         group = Group.write(folder, config, seeds)
         changed = to_dict(config.single(0)) != to_dict(stored.single(0))

@@ -144,8 +144,8 @@ def train(config: Config, folder: Path, tell: Tell, orders: Orders) -> Summary:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, orders.stop), _output_to(folder / OUTPUT):
         resuming = is_run(folder)
-        write_atomic(folder / "config.yaml", dump(config))
         saved = newest_checkpoint(folder, config, lambda text: tell("note", {"text": text})) if resuming else None
+        write_atomic(folder / "config.yaml", dump(config))
         try:
             return train_run(config, folder, Reporter(tell), interrupted, resuming=resuming, saved=saved)
         except RltrainError:

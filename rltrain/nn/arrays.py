@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rltrain.core import Array
+from rltrain.core import Array, ConfigError
 from rltrain.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -34,23 +34,33 @@ units 5.5 and 7.1 s, 3.1 and 9.4 s, 400 units 11.1 and 8.6 s, 4.4 and 7.6 s, 512
 """
 
 
+NO_GPU = "torch finds no GPU on this machine: use auto or cpu"
+
+
 def namespace(x: Tensor) -> Any:
     """The library that `x` belongs to: `numpy` or `torch`."""
     return np if isinstance(x, np.ndarray) else torch
 
 
+def has_gpu() -> bool:
+    """Whether torch can use a GPU. On Linux one has a device file; where there is none, torch is not loaded to ask."""
+    if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
+        return False
+    return bool(torch.cuda.is_available())
+
+
 def resolve_device(name: str, hidden_sizes: Sequence[int], torso: object | None = None) -> str:
     """Turn `auto` into `cuda` where there is a usable GPU and a layer, or a torso, that is worth it; else `cpu`.
 
-    On Linux a GPU has a device file; where there is none, torch is not loaded to ask.
+    Raises ConfigError for `cuda` where there is none.
     """
+    if name == "cuda" and not has_gpu():
+        raise ConfigError(f"device: {NO_GPU}")
     if name != "auto":
         return name
     if torso is None and max(hidden_sizes, default=0) < GPU_UNITS:
         return "cpu"
-    if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if has_gpu() else "cpu"
 
 
 def to_device(x: Tensor, device: str | None) -> Tensor:

@@ -11,7 +11,7 @@ from test_dqn import SPEC, play
 
 from rltrain.callbacks import number
 from rltrain.config.load import from_dict
-from rltrain.core import ConfigError
+from rltrain.core import ConfigError, Transition
 from rltrain.experiment import build
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
 from rltrain.fitting import fitting_explorations, problems
@@ -154,6 +154,41 @@ def test_iqn_draws_a_fraction_from_each_part_and_acts_over_the_middles():
     assert made._returns(made.target, torch.from_numpy(OBS)).shape == (20, 2, 5)
     middles = np.tile(np.array([0.25, 0.75], np.float32), (20, 1))
     np.testing.assert_allclose(made.values(OBS), made.q.infer(np.concatenate((OBS, middles), 1)).mean(-1)[:, 0])
+
+
+def gamble(sure):
+    """A network whose first action surely pays `sure`, and whose second pays 1 in three of ten cases."""
+
+    def values(x):
+        fractions = x[:, 2:]
+        return torch.stack((torch.full_like(fractions, sure), 1.0 * (fractions > 0.7)), 1)
+
+    return values
+
+
+@pytest.mark.parametrize(
+    ("sure", "online", "settings", "targets"),
+    # Of ten middles three are above 0.7, so the means are `sure` and 0.3 whatever is drawn for the value.
+    # Munchausen, t = 1, alpha = 1/2, of action 0: p = 1 / (1 + e^-0.2) = 0.549834, -log p = 0.598139, and the entropy of
+    # p is 0.688172: y = -0.299070 + 0.5 p + (1 - p) {0 or 1} + 0.688172 = 0.664020 or 1.114186.
+    [
+        (0.5, None, {}, {0.5}),
+        (0.2, None, {}, {0, 1}),
+        (0.5, 0.2, {"double": True}, {0, 1}),
+        (0.2, 0.5, {"double": True}, {0.2}),
+        (0.5, None, {"munchausen": {"alpha": 0.5, "temperature": 1.0, "floor": -9.0}}, {0.66402, 1.114186}),
+    ],
+)
+def test_iqn_does_not_choose_by_the_draws_that_value_the_choice(sure, online, settings, targets, monkeypatch):
+    made, seen = agent("iqn", n_target_quantiles=1, n_policy_quantiles=10, gamma=1.0, **settings), set()
+    no, obs = np.array([False]), np.ones((1, 2), np.float32)
+    made.observe(Transition(obs, np.array([0]), np.zeros(1, np.float32), obs, no, no))
+    monkeypatch.setattr(made.target, "values", gamble(sure))
+    monkeypatch.setattr(made.q, "values", gamble(online))
+    learn = made.q.learn
+    monkeypatch.setattr(made.q, "learn", lambda *args: seen.update(args[2].ravel().tolist()) or learn(*args))
+    made._gradient_steps(2)
+    np.testing.assert_allclose(sorted({round(y, 5) for y in seen}), sorted(targets), atol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", [(8,), (8, 6)])

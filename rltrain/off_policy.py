@@ -47,7 +47,7 @@ class OffPolicySettings(Settings):
     n_step: int = Field(default=1, ge=1, le=1_000)
     """Rewards summed before the value of the state reached is trusted."""
     train_freq: int = Field(default=4, ge=1)
-    """Steps between blocks of gradient steps."""
+    """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
     gradient_steps: int = Field(default=1, ge=-1)
     """Gradient steps per block; -1 for as many as steps were taken since the last was due."""
     tau: float = Field(default=1.0, gt=0, le=1)
@@ -126,9 +126,9 @@ class OffPolicyAgent(ABC):
         self._steps += len(transition.reward)
 
     def update(self) -> Metrics:
-        """Gradient steps, when `train_freq` steps have passed since the last."""
+        """Gradient steps, when a multiple of `train_freq` steps has been reached since the last."""
         config, since = self._config, self._steps - self._trained_at
-        if since < config.train_freq:
+        if self._steps // config.train_freq == self._trained_at // config.train_freq:
             return {}
         self._trained_at = self._steps
         if self._steps < config.learning_starts or not len(self.replay):

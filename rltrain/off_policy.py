@@ -73,11 +73,17 @@ class OffPolicySettings(Settings):
         """What does not fit the environment, the run's length or the machine."""
         if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
-        if self.learning_starts >= config.train.total_steps:
+        total, every = config.train.total_steps, self.train_freq
+        if self.learning_starts >= total:
             yield Problem(
                 "agent.learning_starts",
-                f"{self.learning_starts:,} steps before the first gradient step leave nothing of "
-                f"{config.train.total_steps:,} total steps",
+                f"{self.learning_starts:,} steps before the first gradient step leave nothing of {total:,} total steps",
+            )
+        elif total // every * every < max(self.learning_starts, 1):
+            yield Problem(
+                "agent.train_freq",
+                f"no multiple of {every:,} lies between {self.learning_starts:,} steps, where learning starts, and "
+                f"{total:,} total steps, so nothing would be learnt: lower it",
             )
         if problem := memory_problem(self.buffer_size, spec, self.n_step):
             yield Problem("agent.buffer_size", problem)

@@ -123,6 +123,15 @@ class DQNSettings(QSettings, OffPolicySettings):
     max_grad_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
 
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What does not fit the environment, the run's length or the machine."""
+        yield from super().problems(config, spec)
+        if self.target_update_interval > config.train.total_steps:
+            yield Problem(
+                "agent.target_update_interval",
+                f"the target network would never change in {config.train.total_steps:,} total steps: lower it",
+            )
+
 
 class DistributionalSettings(DQNSettings):
     """Settings of a deep Q-network that learns the distribution of the return, and has a loss of its own."""

@@ -26,6 +26,7 @@ SHORT = {
     "buffer_size": 500,
     "batch_size": 8,
     "train_freq": 4,
+    "target_update_interval": 16,
     "n_steps": 24,
     "n_epochs": 2,
     "episodes_per_update": 2,

@@ -219,7 +219,8 @@ def test_rainbows_defaults_are_the_papers():
 
 
 def run(name, exploration="epsilon_greedy", **settings):
-    data = {"env": {"id": "CartPole-v1"}, "agent": {"name": name, "learning_starts": 10, **settings}}
+    short = {"learning_starts": 10, "target_update_interval": 100}
+    data = {"env": {"id": "CartPole-v1"}, "agent": {"name": name, **short, **settings}}
     data |= {"train": {"total_steps": 1_000}, "device": "cpu"}
     return from_dict(data | ({} if exploration is None else {"exploration": {"name": exploration}})).config
 

@@ -6,6 +6,7 @@ That they learn what is right, on twenty seeds, is in test_probes.py.
 import numpy as np
 import pytest
 import torch
+from scipy import special
 from test_contracts import canonical
 from test_dqn import SPEC, play
 
@@ -137,11 +138,16 @@ def test_dueling_rows_have_the_states_numbers_as_their_mean_and_gradients_to_mat
 
 
 def test_priorities_of_c51_are_divergences():
-    made, seen = agent("rainbow"), []
-    made.replay.update_priorities = lambda indices, error: seen.append(error)
+    """KL(m, p) = sum_z m_z log(m_z / p_z) for the distribution m of the target and that of the action taken."""
+    made, learnt, updated = agent("rainbow"), [], []
+    learn = made.q.learn
+    made.q.learn = lambda obs, *args: learnt.append((made.q.values(obs).astype(float), *args)) or learn(obs, *args)
+    made.replay.update_priorities = lambda indices, error: updated.append(error)
     play(made, 5)
-    assert len(seen[-1]) == 16
-    assert (seen[-1] > 0).all()
+    logits, action, target, _ = learnt[-1]
+    p = special.softmax(logits[np.arange(16), action], -1)
+    np.testing.assert_allclose(updated[-1], special.rel_entr(target, p).sum(1), rtol=1e-3, atol=1e-5)
+    assert np.ptp(updated[-1]) > 0.01
 
 
 def test_iqn_draws_a_fraction_from_each_part_and_acts_over_the_middles():

@@ -1,5 +1,7 @@
 """Observations of pixels: convolutions against brute force, and agents that see with them."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from rltrain.nn.convolutions import Convolutions
 from rltrain.nn.networks import blueprint, build
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import encoder_problem, torso
-from rltrain.registry import settings_class
+from rltrain.registry import names, settings_class
 
 
 def pixels(*shape, seed=0):
@@ -111,6 +113,12 @@ def test_what_cannot_be_seen_is_refused_with_what_could():
     assert "larger images than 2 by 9" in encoder_problem("auto", spec(2, 9))
     assert "is for images" in encoder_problem("impala", spec(4))
     assert encoder_problem("auto", spec(4)) is encoder_problem("impala", spec(5, 4)) is None
+
+
+def test_an_agent_that_cannot_see_is_told_of_every_one_with_replay_that_can():
+    told = set(re.findall(r"\w+", vector_problem("iqn", spec(84, 84, 3))))
+    seeing = {name for name in names("agents") if getattr(settings_class("agents", name), "sees_images", False)}
+    assert told & {*names("agents")} - {"iqn"} == seeing | {"pqn", "ppo", "a2c"}
 
 
 @pytest.mark.parametrize("agent", ["dqn", "rainbow", "ppo", "a2c"])

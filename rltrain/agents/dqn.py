@@ -18,11 +18,12 @@ Vieillard et al. 2020, https://arxiv.org/abs/2007.14430.
 Where returns have distributions (c51, qr_dqn, iqn) a subclass says what the rows of its network mean, what a target is,
 and which loss is between them. Everything else is here, so that every setting goes with each of them.
 
-Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden
-layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; mse is (Q - y)^2 / 2; with noisy
-weights all environments act under the same noise, which is new at every step, and actions are uniform during the
-first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always takes the same one);
-with Munchausen learning, `double` takes the policy of s' from the network, and of n steps only the first has its term.
+Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden layers, so they are one
+linear layer [V, A_1 ... A_n] with Q = V + A - mean A, and the gradient below them is not scaled by 1 / sqrt(2); mse is
+(Q - y)^2 / 2; with noisy weights all environments act under the same noise, which is new at every step, and actions are
+uniform during the first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always
+takes the same one); with Munchausen learning, `double` takes the policy of s' from the network, and of n steps only the
+first has its term.
 """
 
 from __future__ import annotations

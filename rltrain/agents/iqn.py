@@ -5,8 +5,8 @@
     y_j = r + gamma theta_target(s', argmax_a' Q_target(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every step
     minimise  sum_i mean_j |tau_i - [y_j < theta_i]| h(y_j - theta_i)  over a batch from replay, h the Huber function
 
-Whatever can be set for dqn goes with it but an ensemble of heads: a network of this form runs through torch, and there
-is one. Priorities are made of the TD error of the means.
+Its network has a form of its own, which runs through torch, and takes neither images nor an ensemble of heads. Whatever
+else can be set for dqn goes with it. Priorities are made of the TD error of the means.
 Source: Dabney, Ostrovski, Silver and Munos 2018, https://arxiv.org/abs/1806.06923
 
 Differences from the paper: of n fractions one is drawn from each n-th of 0 to 1, which leaves every expectation as it

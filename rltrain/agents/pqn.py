@@ -41,7 +41,7 @@ from rltrain.schedules import Constant, ScheduleSetting
 class PQNSettings(QSettings):
     """Settings of the parallelised Q-network; steps are environment steps, summed over all environments.
 
-    Defaults are the authors' for Atari, with 128 environments.
+    Defaults are the authors' for Atari, with 128 environments, but for hidden_sizes, which are [512] there.
     """
 
     learning_rate: ScheduleSetting = Constant(value=2.5e-4)

@@ -199,6 +199,15 @@ def test_an_agent_that_sees_goes_on_exactly_from_its_state(case):
     assert torch.equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
 
 
+def test_the_size_of_the_noise_is_that_of_the_layers_which_have_it():
+    """F features, 16 units, 3 actions: ((F + 1) 16 * 0.5 / sqrt(F) + 17 * 3 * 0.5 / 4) / ((F + 1) 16 + 17 * 3)."""
+    made = build_experiment(from_dict(catch("dqn", noisy=True, **DQN) | {"exploration": None}).config).agent
+    features = torso("auto", made._encode.image).features
+    first, last = (features + 1) * 16, 17 * 3
+    expected = (first * 0.5 / features**0.5 + last * 0.5 / 4) / (first + last)
+    assert float(made.q.metrics()["exploration/sigma"]().mean()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_pixels_are_bytes_from_the_environment_to_the_network(monkeypatch):
     made = from_dict(catch("dqn", **DQN)).config
     experiment, seen = build_experiment(made), []

@@ -17,8 +17,8 @@ from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.networks import Activation
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
-from rltrain.schedules import Constant, ScheduleSetting
-from rltrain.settings import Settings
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes, Settings
 
 WORTH_TELLING = 2**28
 """Bytes of replay from which a user is told."""
@@ -30,9 +30,9 @@ class OffPolicySettings(Settings):
     sees_images: ClassVar[bool] = False
     """Whether the agent's networks may have convolutions."""
 
-    learning_rate: ScheduleSetting = Constant(value=1e-4)
+    learning_rate: LearningRate = Constant(value=1e-4)
     """A number, or a schedule of environment steps."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer."""
     activation: Activation = "relu"
     """relu and tanh run fused in NumPy; the others through torch."""
@@ -63,10 +63,6 @@ class OffPolicySettings(Settings):
             raise ValueError(f"batch_size {self.batch_size:,} is larger than buffer_size {self.buffer_size:,}")
         if self.gradient_steps == 0:
             raise ValueError("gradient_steps 0 would never learn: use 1 or more, or -1")
-        if self.learning_rate.bounds[0] < 0:
-            raise ValueError("learning_rate must not be negative")
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError("hidden_sizes must all be at least 1")
         return self
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from rltrain.nn.torso import EncoderName, encoder_problem, units_note
 from rltrain.off_policy import OffPolicySettings
 from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
-from rltrain.settings import Settings
+from rltrain.settings import HiddenSizes, Settings
 
 
 class MunchausenSettings(Settings):
@@ -32,7 +32,7 @@ class MunchausenSettings(Settings):
 class QSettings(Settings):
     """Settings of every deep Q-network: what it is, and how it explores."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer."""
     encoder: EncoderName = "auto"
     """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""

@@ -9,6 +9,7 @@ import gymnasium as gym
 from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Problem
+from rltrain.encoding import is_image
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
 from rltrain.nn.torso import EncoderName, encoder_problem, units_note
@@ -92,6 +93,10 @@ class QSettings(Settings):
         yield from super().problems(config, spec)
         if problem := encoder_problem(self.encoder, spec):
             yield Problem("agent.encoder", problem)
+        if self.layer_norm and not self.hidden_sizes and not is_image(spec.observation_space):
+            yield Problem(
+                "agent.layer_norm", "there is no hidden layer to normalise: set hidden_sizes, or this to false"
+            )
         if self.visits is not None:
             yield from self._visit_problems(config, spec, self.visits)
 

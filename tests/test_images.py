@@ -174,6 +174,7 @@ SEEING = {
     "dqn": DQN,
     "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
     "pqn": {"n_steps": 8, "batch_size": 8},
+    "pqn-convolutions": {"n_steps": 8, "batch_size": 8, "hidden_sizes": []},  # which layer_norm is for
     "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
     "ppo-impala": {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "encoder": "impala", "shared_network": True},
     "a2c": {"n_steps": 4},

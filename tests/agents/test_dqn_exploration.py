@@ -181,6 +181,7 @@ def test_actions_that_do_not_begin_at_0_are_counted_in_their_place():
         ({"exploration": "greedy", "visits": {}}, "nothing reads the visits"),
         ({"noisy": True, "visits": {}}, "nothing reads the visits"),
         ({"exploration": "ucb", "visits": {"hash": "bins"}}, "set low and high, or use hash: simhash"),
+        ({"exploration": "greedy", "layer_norm": True, "hidden_sizes": []}, "there is no hidden layer to normalise"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(settings, message):

@@ -215,14 +215,6 @@ def test_target_actions_have_noise_that_is_clipped_twice():
     assert made._next_action(normal(500, 2), made._noise(500)).max() == 1
 
 
-def test_blocks_of_gradient_steps_come_when_due():
-    made = agent(train_freq=4, gradient_steps=-1, learning_starts=10)
-    play(made, 8)
-    assert made.critic.optimizer.state_dict()["step"] == 0
-    play(made, 8)  # steps 9 to 16: blocks at 12 and 16; nothing at 4 and 8, before learning starts
-    assert made.critic.optimizer.state_dict()["step"] == 8
-
-
 @pytest.mark.parametrize("gradient_steps", [2, -1])
 @pytest.mark.parametrize(("envs", "train_freq"), [(3, 4), (5, 6), (4, 10), (8, 4), (1, 4)])
 def test_as_many_gradient_steps_are_taken_as_are_told_whatever_the_number_of_environments(
@@ -237,6 +229,14 @@ def test_as_many_gradient_steps_are_taken_as_are_told_whatever_the_number_of_env
         made.update()
     assert len(taken) == 120 // max(envs, train_freq)
     assert sum(taken) == made._config.gradient_steps_of(120, envs) == (120 if gradient_steps == -1 else 2 * len(taken))
+
+
+def test_blocks_of_gradient_steps_come_when_due():
+    made = agent(train_freq=4, gradient_steps=-1, learning_starts=10)
+    play(made, 8)
+    assert made.critic.optimizer.state_dict()["step"] == 0
+    play(made, 8)  # steps 9 to 16: blocks at 12 and 16; nothing at 4 and 8, before learning starts
+    assert made.critic.optimizer.state_dict()["step"] == 8
 
 
 @pytest.mark.parametrize("name", [*AGENTS, "sac"])

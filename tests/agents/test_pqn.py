@@ -226,6 +226,7 @@ def test_it_learns_with_every_exploration_and_goes_on_exactly(exploration, setti
         ({"env": "Pendulum-v1"}, "agent.name", "needs Discrete actions"),
         ({"env": "Blackjack-v1"}, "agent.name", "add the wrapper flatten"),
         ({"encoder": "nature"}, "agent.encoder", "is for images"),
+        ({"hidden_sizes": []}, "agent.layer_norm", "or this to false"),
         ({"exploration": "ucb"}, "exploration.name", "set agent.visits={hash: simhash}"),
         ({"exploration": None}, "exploration", "needs an exploration"),
     ],

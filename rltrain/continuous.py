@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State
 from rltrain.encoding import UnitBox
@@ -19,7 +19,8 @@ from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_
 from rltrain.nn.networks import Blueprint, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.optimizers import Adam, guarded_step, refuse_divergence
 from rltrain.off_policy import OffPolicyAgent, OffPolicySettings
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes
 
 
 class ContinuousSettings(OffPolicySettings):
@@ -27,11 +28,11 @@ class ContinuousSettings(OffPolicySettings):
 
     offers: ClassVar[tuple[str, ...]] = ()
 
-    learning_rate: ScheduleSetting = Constant(value=1e-3)
+    learning_rate: LearningRate = Constant(value=1e-3)
     """Of the actor: a number, or a schedule of environment steps."""
-    critic_learning_rate: ScheduleSetting | None = None
+    critic_learning_rate: LearningRate | None = None
     """Of the critic; null for the actor's."""
-    hidden_sizes: tuple[int, ...] = (400, 300)
+    hidden_sizes: HiddenSizes = (400, 300)
     """Units of each hidden layer, of actor and critic."""
     batch_size: int = Field(default=256, ge=1)
     """Transitions per gradient step."""
@@ -41,12 +42,6 @@ class ContinuousSettings(OffPolicySettings):
     """Steps between blocks of gradient steps."""
     tau: float = Field(default=0.005, gt=0, le=1)
     """Share of a network in an update of its target: target = tau * network + (1 - tau) * target."""
-
-    @model_validator(mode="after")
-    def _critic_can_learn(self) -> ContinuousSettings:
-        if self.critic_learning_rate is not None and self.critic_learning_rate.bounds[0] < 0:
-            raise ValueError("critic_learning_rate must not be negative")
-        return self
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""

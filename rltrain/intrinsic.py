@@ -22,7 +22,7 @@ from rltrain.envs.running import RunningMoments
 from rltrain.nn.networks import Blueprint, FusedMLP, load_network_state, network_state
 from rltrain.nn.optimizers import Adam, descend
 from rltrain.schedules import Constant, ScheduleSetting
-from rltrain.settings import Settings
+from rltrain.settings import HiddenSizes, Settings
 
 WHITE_BOUND = 5.0
 """Standard deviations at which whitened numbers are cut, from Burda et al. 2018."""
@@ -198,7 +198,7 @@ class LearntNetwork(FusedMLP):
 class LearntSettings(BonusSettings):
     """What every bonus with a network has."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer, of every network."""
     features: int = Field(default=32, ge=1)
     """Numbers that an observation is turned into."""
@@ -208,12 +208,6 @@ class LearntSettings(BonusSettings):
     """Step size of Adam."""
     batch_size: int = Field(default=64, ge=1)
     """Environment steps that are gathered for one gradient step."""
-
-    @model_validator(mode="after")
-    def _networks_can_be_made(self) -> LearntSettings:
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError("hidden_sizes must all be at least 1")
-        return self
 
 
 class LearntBonus(Bonus):

@@ -17,8 +17,8 @@ from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.networks import Activation
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
-from rltrain.schedules import Constant, ScheduleSetting
-from rltrain.settings import Settings
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes, Settings
 
 WORTH_TELLING = 2**28
 """Bytes of replay from which a user is told."""
@@ -30,9 +30,9 @@ class OffPolicySettings(Settings):
     sees_images: ClassVar[bool] = False
     """Whether the agent's networks may have convolutions."""
 
-    learning_rate: ScheduleSetting = Constant(value=1e-4)
+    learning_rate: LearningRate = Constant(value=1e-4)
     """A number, or a schedule of environment steps."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer."""
     activation: Activation = "relu"
     """relu and tanh run fused in NumPy; the others through torch."""
@@ -47,7 +47,7 @@ class OffPolicySettings(Settings):
     n_step: int = Field(default=1, ge=1, le=1_000)
     """Rewards summed before the value of the state reached is trusted."""
     train_freq: int = Field(default=4, ge=1)
-    """Steps between blocks of gradient steps."""
+    """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
     gradient_steps: int = Field(default=1, ge=-1)
     """Gradient steps per block; -1 for as many as steps were taken since the last was due."""
     tau: float = Field(default=1.0, gt=0, le=1)
@@ -63,21 +63,23 @@ class OffPolicySettings(Settings):
             raise ValueError(f"batch_size {self.batch_size:,} is larger than buffer_size {self.buffer_size:,}")
         if self.gradient_steps == 0:
             raise ValueError("gradient_steps 0 would never learn: use 1 or more, or -1")
-        if self.learning_rate.bounds[0] < 0:
-            raise ValueError("learning_rate must not be negative")
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError("hidden_sizes must all be at least 1")
         return self
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""
         if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
-        if self.learning_starts >= config.train.total_steps:
+        total, every = config.train.total_steps, self.train_freq
+        if self.learning_starts >= total:
             yield Problem(
                 "agent.learning_starts",
-                f"{self.learning_starts:,} steps before the first gradient step leave nothing of "
-                f"{config.train.total_steps:,} total steps",
+                f"{self.learning_starts:,} steps before the first gradient step leave nothing of {total:,} total steps",
+            )
+        elif total // every * every < max(self.learning_starts, 1):
+            yield Problem(
+                "agent.train_freq",
+                f"no multiple of {every:,} lies between {self.learning_starts:,} steps, where learning starts, and "
+                f"{total:,} total steps, so nothing would be learnt: lower it",
             )
         if problem := memory_problem(self.buffer_size, spec, self.n_step):
             yield Problem("agent.buffer_size", problem)
@@ -126,9 +128,9 @@ class OffPolicyAgent(ABC):
         self._steps += len(transition.reward)
 
     def update(self) -> Metrics:
-        """Gradient steps, when `train_freq` steps have passed since the last."""
+        """Gradient steps, when a multiple of `train_freq` steps has been reached since the last."""
         config, since = self._config, self._steps - self._trained_at
-        if since < config.train_freq:
+        if self._steps // config.train_freq == self._trained_at // config.train_freq:
             return {}
         self._trained_at = self._steps
         if self._steps < config.learning_starts or not len(self.replay):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
@@ -23,8 +23,8 @@ from rltrain.nn.initialisation import Init
 from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
 from rltrain.nn.torso import EncoderName, encoder_problem, torso, units_note
-from rltrain.schedules import Constant, ScheduleSetting
-from rltrain.settings import Settings
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes, Settings
 
 POLICY_GAIN = 0.01
 """Of the policy's last layer: the first policy is nearly the same everywhere, and nearly uniform."""
@@ -37,11 +37,11 @@ class OnPolicySettings(Settings, ABC):
     explores_by: ClassVar[str] = "explores by drawing from its policy"
     offers: ClassVar[tuple[str, ...]] = ()
 
-    learning_rate: ScheduleSetting = Constant(value=7e-4)
+    learning_rate: LearningRate = Constant(value=7e-4)
     """A number, or a schedule of environment steps."""
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount per step."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer."""
     activation: Activation = "tanh"
     """relu and tanh run fused in NumPy; the others through torch."""
@@ -65,14 +65,6 @@ class OnPolicySettings(Settings, ABC):
     """Continuous actions: the standard deviation is an output of the network, not one number per dimension."""
     squash: bool = False
     """Continuous actions: tanh stretched to the box; false for a normal distribution that is cut to the box."""
-
-    @model_validator(mode="after")
-    def _positive(self) -> OnPolicySettings:
-        if self.learning_rate.bounds[0] < 0:
-            raise ValueError("learning_rate must not be negative")
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError("hidden_sizes must all be at least 1")
-        return self
 
     def distribution(self, space: gym.Space[Any]) -> Distribution:
         """The family of distributions over this action space."""

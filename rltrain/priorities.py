@@ -22,7 +22,7 @@ from rltrain.sum_tree import SumTree
 class PrioritySettings(Settings):
     """How strongly replay prefers what surprised."""
 
-    alpha: float = Field(default=0.6, ge=0)
+    alpha: float = Field(default=0.6, ge=0, le=1)
     """Exponent of the priorities: 0 draws uniformly, 1 in proportion to the errors. The paper's is 0.6."""
     beta: ScheduleSetting = Constant(value=0.4)
     """Exponent of the weights that make up for it: 0 not at all, 1 in full. The paper's goes from 0.4 to 1."""

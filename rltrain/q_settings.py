@@ -9,13 +9,14 @@ import gymnasium as gym
 from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Problem
+from rltrain.encoding import is_image
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
 from rltrain.nn.torso import EncoderName, encoder_problem, units_note
 from rltrain.off_policy import OffPolicySettings
 from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
-from rltrain.settings import Settings
+from rltrain.settings import HiddenSizes, Settings
 
 
 class MunchausenSettings(Settings):
@@ -32,7 +33,7 @@ class MunchausenSettings(Settings):
 class QSettings(Settings):
     """Settings of every deep Q-network: what it is, and how it explores."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: HiddenSizes = (64, 64)
     """Units of each hidden layer."""
     encoder: EncoderName = "auto"
     """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""
@@ -92,6 +93,10 @@ class QSettings(Settings):
         yield from super().problems(config, spec)
         if problem := encoder_problem(self.encoder, spec):
             yield Problem("agent.encoder", problem)
+        if self.layer_norm and not self.hidden_sizes and not is_image(spec.observation_space):
+            yield Problem(
+                "agent.layer_norm", "there is no hidden layer to normalise: set hidden_sizes, or this to false"
+            )
         if self.visits is not None:
             yield from self._visit_problems(config, spec, self.visits)
 
@@ -122,6 +127,15 @@ class DQNSettings(QSettings, OffPolicySettings):
     """Add a scaled log-policy to rewards, and value the next state by the policy; `{}` takes the paper's settings."""
     max_grad_norm: float | None = Field(default=10.0, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
+
+    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+        """What does not fit the environment, the run's length or the machine."""
+        yield from super().problems(config, spec)
+        if self.target_update_interval > config.train.total_steps:
+            yield Problem(
+                "agent.target_update_interval",
+                f"the target network would never change in {config.train.total_steps:,} total steps: lower it",
+            )
 
 
 class DistributionalSettings(DQNSettings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from rltrain.compilable import compilable
 from rltrain.settings import Settings
@@ -132,3 +132,13 @@ ScheduleSetting = Annotated[
     BeforeValidator(_number, json_schema_input_type=Any),
 ]
 """Type of a setting that may be a number or a schedule."""
+
+
+def _not_negative(schedule: Any) -> Any:
+    if schedule.bounds[0] < 0:
+        raise ValueError("must not be negative")
+    return schedule
+
+
+LearningRate = Annotated[ScheduleSetting, AfterValidator(_not_negative)]
+"""Type of a step size: a number or a schedule, which never goes below 0."""

@@ -8,11 +8,14 @@ from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from rltrain.core import EnvSpec, Problem
+
+HiddenSizes = tuple[Annotated[int, Field(ge=1)], ...]
+"""Type of a setting: units of each hidden layer."""
 
 
 class Settings(BaseModel):

@@ -9,12 +9,12 @@ from conftest import ROOT
 
 from rltrain import checkpoint
 from rltrain.config.jsonschema import json_schema
-from rltrain.config.load import from_dict, load, to_dict
+from rltrain.config.load import from_dict, load, parse, to_dict
 from rltrain.continuous import ContinuousAgent
-from rltrain.core import ActionValues
+from rltrain.core import ActionValues, ConfigError
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.registry import UnknownComponent, find, names, settings_class
+from rltrain.registry import KINDS, UnknownComponent, find, names, settings_class
 
 AGENTS, EXPLORATIONS = names("agents"), names("explorations")
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -26,6 +26,7 @@ SHORT = {
     "buffer_size": 500,
     "batch_size": 8,
     "train_freq": 4,
+    "target_update_interval": 16,
     "n_steps": 24,
     "n_epochs": 2,
     "episodes_per_update": 2,
@@ -64,6 +65,27 @@ def fitting_config(agent, **kwargs):
 
 PAIRS = [(agent, env) for agent in AGENTS for env in (*ENVS, CONTINUOUS) if config(agent, env) is not None]
 NOISES = [name for name in EXPLORATIONS if find("explorations", name).kind == "noise"]
+
+
+SIZED = [
+    (kind, name) for kind in KINDS for name in names(kind) if "hidden_sizes" in settings_class(kind, name).model_fields
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), SIZED)
+def test_layers_without_units_and_negative_step_sizes_are_refused_at_their_line(kind, name):
+    """Also where an agent has defaults of its own."""
+    known = settings_class(kind, name).model_fields
+    rates = [key for key in ("learning_rate", "critic_learning_rate") if key in known]
+    told = "".join(f"    {key}: -0.1\n" for key in rates)
+    part = f"  - name: {name}\n    hidden_sizes: [8, 0]\n{told}"
+    blocks = f"bonuses:\n{part}" if kind == "bonuses" else f"agent:\n{part.replace('  - name', '    name')}"
+    with pytest.raises(ConfigError) as caught:
+        parse(f"env: {{id: CartPole-v1}}\ntrain: {{total_steps: 99}}\n{blocks}", source="x.yaml")
+    found = {message.split(":")[1]: message for message in caught.value.messages}
+    assert "hidden_sizes[1]: must be at least 1, got 0" in found["5"]
+    for line, key in enumerate(rates, 6):
+        assert f"{key}: must" in found[str(line)]
 
 
 @pytest.mark.parametrize("agent", [name for name in AGENTS if config(name, "CartPole-v1") is not None])

@@ -18,6 +18,7 @@ TINY = {
     "learning_starts": 10,
     "buffer_size": 300,
     "batch_size": 4,
+    "target_update_interval": 50,
     "hidden_sizes": [4],
     "features": 4,
     "n_steps": 24,

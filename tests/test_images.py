@@ -1,5 +1,7 @@
 """Observations of pixels: convolutions against brute force, and agents that see with them."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from rltrain.nn.convolutions import Convolutions
 from rltrain.nn.networks import blueprint, build
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import encoder_problem, torso
-from rltrain.registry import settings_class
+from rltrain.registry import names, settings_class
 
 
 def pixels(*shape, seed=0):
@@ -113,6 +115,12 @@ def test_what_cannot_be_seen_is_refused_with_what_could():
     assert encoder_problem("auto", spec(4)) is encoder_problem("impala", spec(5, 4)) is None
 
 
+def test_an_agent_that_cannot_see_is_told_of_every_one_with_replay_that_can():
+    told = set(re.findall(r"\w+", vector_problem("iqn", spec(84, 84, 3))))
+    seeing = {name for name in names("agents") if getattr(settings_class("agents", name), "sees_images", False)}
+    assert told & {*names("agents")} - {"iqn"} == seeing | {"pqn", "ppo", "a2c"}
+
+
 @pytest.mark.parametrize("agent", ["dqn", "rainbow", "ppo", "a2c"])
 def test_who_leaves_the_layers_after_convolutions_as_they_are_is_told_of_the_published_ones(agent):
     def told(observed, **settings):
@@ -166,6 +174,7 @@ SEEING = {
     "dqn": DQN,
     "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
     "pqn": {"n_steps": 8, "batch_size": 8},
+    "pqn-convolutions": {"n_steps": 8, "batch_size": 8, "hidden_sizes": []},  # which layer_norm is for
     "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
     "ppo-impala": {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "encoder": "impala", "shared_network": True},
     "a2c": {"n_steps": 4},
@@ -189,6 +198,15 @@ def test_an_agent_that_sees_goes_on_exactly_from_its_state(case):
     obs = pixels(5, 10, 5)
     np.testing.assert_array_equal(first.agent.act(obs, explore=False), second.agent.act(obs, explore=False))
     assert torch.equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
+
+
+def test_the_size_of_the_noise_is_that_of_the_layers_which_have_it():
+    """F features, 16 units, 3 actions: ((F + 1) 16 * 0.5 / sqrt(F) + 17 * 3 * 0.5 / 4) / ((F + 1) 16 + 17 * 3)."""
+    made = build_experiment(from_dict(catch("dqn", noisy=True, **DQN) | {"exploration": None}).config).agent
+    features = torso("auto", made._encode.image).features
+    first, last = (features + 1) * 16, 17 * 3
+    expected = (first * 0.5 / features**0.5 + last * 0.5 / 4) / (first + last)
+    assert float(made.q.metrics()["exploration/sigma"]().mean()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_pixels_are_bytes_from_the_environment_to_the_network(monkeypatch):

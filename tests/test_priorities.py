@@ -180,3 +180,9 @@ def test_a_restored_buffer_draws_the_same(rows):
 def test_beta_is_between_0_and_1(beta):
     with pytest.raises(ValueError, match="beta must stay between 0 and 1"):
         PrioritySettings(beta=beta)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, 1_000])  # of 1,000 every priority would be 0, and nothing could be drawn
+def test_alpha_is_between_0_and_1(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        PrioritySettings(alpha=alpha)

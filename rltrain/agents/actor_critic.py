@@ -22,15 +22,15 @@ from rltrain.nn.arrays import Tensor, to_device
 from rltrain.nn.optimizers import finite_gradient, make_optimizer
 from rltrain.on_policy import output_gradient
 from rltrain.rollout_agent import RolloutAgent, RolloutSettings
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate
 
 
 class ActorCriticSettings(RolloutSettings):
     """Settings of the one-step actor-critic; steps are environment steps, summed over all environments."""
 
-    learning_rate: ScheduleSetting = Constant(value=3e-4)
+    learning_rate: LearningRate = Constant(value=3e-4)
     """Of the actor: a number, or a schedule of environment steps."""
-    critic_learning_rate: ScheduleSetting | None = None
+    critic_learning_rate: LearningRate | None = None
     """Of the critic; null for the actor's."""
     discount_weighting: bool = False
     """Weigh the actor's step t of an episode by gamma**t, as the policy gradient theorem asks; most leave it out."""

@@ -18,16 +18,16 @@ Vieillard et al. 2020, https://arxiv.org/abs/2007.14430.
 Where returns have distributions (c51, qr_dqn, iqn) a subclass says what the rows of its network mean, what a target is,
 and which loss is between them. Everything else is here, so that every setting goes with each of them.
 
-Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden
-layers, so they are one linear layer [V, A_1 ... A_n] with Q = V + A - mean A; mse is (Q - y)^2 / 2; with noisy
-weights all environments act under the same noise, which is new at every step, and actions are uniform during the
-first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always takes the same one);
-with Munchausen learning, `double` takes the policy of s' from the network, and of n steps only the first has its term.
+Differences from the papers: Adam in place of RMSProp; the two dueling streams share all hidden layers, so they are one
+linear layer [V, A_1 ... A_n] with Q = V + A - mean A, and the gradient below them is not scaled by 1 / sqrt(2); mse is
+(Q - y)^2 / 2; with noisy weights all environments act under the same noise, which is new at every step, and actions are
+uniform during the first `learning_starts` steps, as for Mnih et al. (an untrained network under noise nearly always
+takes the same one); with Munchausen learning, `double` takes the policy of s' from the network, and of n steps only the
+first has its term.
 """
 
 from __future__ import annotations
 
-from abc import ABC
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -43,11 +43,11 @@ from rltrain.nn.optimizers import Adam, descend
 from rltrain.nn.q_functions import QFunction
 from rltrain.nn.torso import torso
 from rltrain.off_policy import OffPolicyAgent
-from rltrain.q_settings import DQNSettings, MunchausenSettings
+from rltrain.q_settings import DQNSettings
 from rltrain.replay import ReplayBuffer
 
 
-class QAgent(ABC):
+class QAgent:
     """Acts by action values, through a selector or by noise in the weights; how it learns is up to the agent."""
 
     q_function: ClassVar[type[QFunction]] = QFunction
@@ -203,6 +203,17 @@ class DQN(QAgent, OffPolicyAgent):
         """Returns (R, A) or (R, A, Z) of all actions, in memory that may be used again by the next call."""
         return self._distribution(q.values(obs))
 
+    def _means(self, q: QFunction, obs: Tensor) -> Tensor:
+        """Means (R, A) of the returns of all actions, by which a policy chooses."""
+        return self._mean(self._returns(q, obs))
+
+    def _judged(self, next_obs: Tensor, following: Tensor) -> Tensor:
+        """Means (R, A) by which a' is chosen, where `following` are the target network's returns."""
+        if not self._config.double:
+            return self._mean(following)
+        self.q.disturb(self._rng)
+        return self._means(self.q, next_obs)
+
     def observe(self, transition: Transition) -> None:
         """Store the step for replay, and count it."""
         super().observe(transition)
@@ -218,14 +229,15 @@ class DQN(QAgent, OffPolicyAgent):
         batch = self.replay.sample(count * size, beta=beta)
         obs, next_obs = (to_device(self._encode(part), device) for part in (batch.obs, batch.next_obs))
         columns = (batch.action - self._first_action, batch.reward, batch.discount, batch.weight)
-        rows = [to_device(column if heads == 1 else column.repeat(heads), device) for column in columns]
+        action, reward, discount, weight = (to_device(column.repeat(heads), device) for column in columns)
         self.target.disturb(self._rng)
-        if config.munchausen is not None:
-            rows[1] = rows[1] + self._munchausen_term(obs, rows[0], config.munchausen)
-        rows.append(self._returns(self.target, next_obs))
+        if (soft := config.munchausen) is not None:
+            q = self._means(self.target, obs)
+            reward = reward + soft.alpha * losses.munchausen_term(q, action, soft.temperature, soft.floor)
+        learnt = action, reward, discount, weight, self._returns(self.target, next_obs)
         for at in range(count):
             here, each = slice(at * size, (at + 1) * size), slice(at * size * heads, (at + 1) * size * heads)
-            parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in rows))
+            parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in learnt))
         q, error, action, target, *others = parts
         if config.prioritized is not None:
             self.replay.update_priorities(batch.indices, to_numpy(abs(error)).reshape(size, heads).mean(axis=1))
@@ -236,11 +248,6 @@ class DQN(QAgent, OffPolicyAgent):
             "train/learning_rate": learning_rate,
             **self._exploration_metrics(),
         }
-
-    def _munchausen_term(self, obs: Tensor, action: Tensor, settings: MunchausenSettings) -> Tensor:
-        """What is added to the rewards (R,)."""
-        q = self._mean(self._returns(self.target, obs))
-        return settings.alpha * losses.munchausen_term(q, action, settings.temperature, settings.floor)
 
     def _td_error(self, q: Tensor, action: Tensor, target: Tensor) -> Tensor:
         """|mean of the target - Q(s, a)| (R,)."""
@@ -263,14 +270,11 @@ class DQN(QAgent, OffPolicyAgent):
         weight: Tensor,
         following: Tensor,  # (R, A) or (R, A, Z)
     ) -> tuple[Tensor, ...]:
-        judged, soft = following, self._config.munchausen
-        if self._config.double:
-            self.q.disturb(self._rng)
-            judged = self._returns(self.q, next_obs)
+        judged, soft = self._judged(next_obs, following), self._config.munchausen
         if soft is None:
-            following = losses.greedy_value(self._mean(judged), following)
+            following = losses.greedy_value(judged, following)
         else:
-            following, entropy = losses.soft_value(self._mean(judged), following, soft.temperature)
+            following, entropy = losses.soft_value(judged, following, soft.temperature)
             reward = reward + discount * entropy
         target = self._target(reward, discount, following)
         self.q.disturb(self._rng)

@@ -1,21 +1,24 @@
 """IQN: a deep Q-network that learns the quantile function of the return, at any fraction that it is asked for.
 
     theta(s, a; tau) = f_a(psi(s) * phi(tau)),   phi(tau) = relu(W cos(pi i tau) + b), i = 0 ... 63
-    y_j = r + gamma theta_target(s', argmax_a' Q(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every gradient step
+    Q(s, a) = mean_k theta(s, a; tau_k),   tau_k = (2 k - 1) / 2 K
+    y_j = r + gamma theta_target(s', argmax_a' Q_target(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every step
     minimise  sum_i mean_j |tau_i - [y_j < theta_i]| h(y_j - theta_i)  over a batch from replay, h the Huber function
 
-Whatever can be set for dqn goes with it but an ensemble of heads: a network of this form runs through torch, and there
-is one. Priorities are made of the TD error of the means.
+Its network has a form of its own, which runs through torch, and takes neither images nor an ensemble of heads. Whatever
+else can be set for dqn goes with it. Priorities are made of the TD error of the means.
 Source: Dabney, Ostrovski, Silver and Munos 2018, https://arxiv.org/abs/1806.06923
 
 Differences from the paper: of n fractions one is drawn from each n-th of 0 to 1, which leaves every expectation as it
-is and makes the mean over few of them exact enough to choose a' by; an agent acts by the means over the middles of
-such parts. The last hidden layer belongs to f and the others to psi; a single one to psi.
+is. The K fractions by whose mean an action is chosen are the middles of such parts, where the paper draws them, when an
+agent acts and for a' alike. They are not those that value a', since the greatest of means over few draws is too great.
+The last hidden layer belongs to f and the others to psi; a single one to psi.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +26,7 @@ from pydantic import Field, model_validator
 
 from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings
 from rltrain.core import Array
-from rltrain.nn.arrays import Tensor, side_by_side, to_device
+from rltrain.nn.arrays import Fixed, Tensor, namespace, side_by_side, to_device
 from rltrain.nn.distributional import midpoints
 from rltrain.nn.networks import Blueprint, Network
 from rltrain.nn.q_functions import QFunction
@@ -43,7 +46,7 @@ class IQNSettings(QRDQNSettings):
     n_target_quantiles: int = Field(default=8, ge=1, le=1_000)
     """Fractions drawn for the target: the paper's N'."""
     n_policy_quantiles: int = Field(default=32, ge=1, le=1_000)
-    """Fractions over whose mean an agent acts: the paper's K."""
+    """Fractions by whose mean an action is chosen: the paper's K."""
 
     remedies: ClassVar[dict[str, dict[str, Any]]] = {"visits": {"visits": "{hash: simhash}"}}
 
@@ -82,6 +85,10 @@ class IQN(QRDQN):
         """A network has one output for every action, at one fraction at a time."""
         return 1
 
+    @cached_property
+    def _middles(self) -> Fixed:
+        return Fixed(midpoints(self._config.n_policy_quantiles), self.q.network.device)
+
     def _draw(self, obs: Tensor, count: int) -> Tensor:
         """So many fractions (B, T) for every observation."""
         drawn = (np.arange(count) + self._rng.random((len(obs), count))) / count
@@ -94,6 +101,15 @@ class IQN(QRDQN):
     def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
         return q.values(side_by_side(obs, self._draw(obs, self._config.n_target_quantiles)))
 
+    def _means(self, q: QFunction, obs: Tensor) -> Tensor:
+        return self._mean(q.values(self._at_middles(obs)))
+
+    def _judged(self, next_obs: Tensor, following: Tensor) -> Tensor:
+        return super()._judged(next_obs, following) if self._config.double else self._means(self.target, next_obs)
+
+    def _at_middles(self, obs: Tensor) -> Tensor:
+        """Observations (B, I), and beside each the fractions over whose mean an action is chosen."""
+        return side_by_side(obs, namespace(obs).tile(self._middles.like(obs), (len(obs), 1)))
+
     def _infer(self, obs: Array) -> Array:
-        seen, fractions = self._encode(obs), midpoints(self._config.n_policy_quantiles)
-        return np.asarray(self.q.infer(side_by_side(seen, np.tile(fractions, (len(seen), 1)))).mean(-1))
+        return np.asarray(self.q.infer(self._at_middles(self._encode(obs))).mean(-1))

@@ -27,14 +27,14 @@ from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.on_policy import explained_variance, output_gradient
 from rltrain.rollout_agent import Batch, Minibatch, minibatch_problems, minibatch_steps
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 
 
 class PPOSettings(SDESettings):
     """Settings of proximal policy optimisation; steps are environment steps, summed over all environments."""
 
-    learning_rate: ScheduleSetting = Constant(value=3e-4)
+    learning_rate: LearningRate = Constant(value=3e-4)
     """A number, or a schedule of environment steps."""
     n_steps: int = Field(default=2_048, ge=1)
     """Steps of each environment between updates: a rollout has n_steps * num_envs."""

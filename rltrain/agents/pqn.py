@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.agents.dqn import QAgent
 from rltrain.core import ActionSelector, Array, EnvSpec, Metrics, Problem, State, Transition
@@ -35,18 +35,19 @@ from rltrain.nn.optimizers import descend
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout
 from rltrain.rollout_agent import minibatch_problems, minibatch_steps
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes
 
 
 class PQNSettings(QSettings):
     """Settings of the parallelised Q-network; steps are environment steps, summed over all environments.
 
-    Defaults are the authors' for Atari, with 128 environments.
+    Defaults are the authors' for Atari, with 128 environments, but for hidden_sizes, which are [512] there.
     """
 
-    learning_rate: ScheduleSetting = Constant(value=2.5e-4)
+    learning_rate: LearningRate = Constant(value=2.5e-4)
     """A number, or a schedule of environment steps."""
-    hidden_sizes: tuple[int, ...] = (128, 128)
+    hidden_sizes: HiddenSizes = (128, 128)
     """Units of each hidden layer."""
     activation: Activation = "relu"
     """relu and tanh run fused in NumPy; the others through torch."""
@@ -68,14 +69,6 @@ class PQNSettings(QSettings):
     """Greatest norm of the whole gradient; null for no clipping."""
     adam_eps: float = Field(default=1e-8, gt=0)
     """Added to the root of Adam's second moment."""
-
-    @model_validator(mode="after")
-    def _positive(self) -> PQNSettings:
-        if self.learning_rate.bounds[0] < 0:
-            raise ValueError("learning_rate must not be negative")
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError("hidden_sizes must all be at least 1")
-        return self
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""

@@ -2,7 +2,8 @@
 
 Double learning, prioritised replay, dueling networks, 3-step returns, a categorical distribution of the return (c51)
 and noisy weights, as settings of which each can be changed or left out. The defaults are those of the paper for Atari,
-in steps of the environment (four frames each). Its beta goes from 0.4 to 1 within a run: set
+in steps of the environment (four frames each), but for hidden_sizes, which are [512] there, and for max_grad_norm, of
+which its table says nothing. Its beta goes from 0.4 to 1 within a run: set
 `prioritized: {alpha: 0.5, beta: {schedule: linear, start: 0.4, end: 1.0, steps: ...}}` to the length of yours.
 Source: Hessel et al. 2018, table 1, https://arxiv.org/abs/1710.02298
 

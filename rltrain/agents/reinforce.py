@@ -24,13 +24,13 @@ from rltrain.nn.arrays import Tensor, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.on_policy import OnPolicyAgent, OnPolicySettings, explained_variance, output_gradient
 from rltrain.rollout import check_finite
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate
 
 
 class ReinforceSettings(OnPolicySettings):
     """Settings of REINFORCE; steps are environment steps, summed over all environments."""
 
-    learning_rate: ScheduleSetting = Constant(value=1e-3)
+    learning_rate: LearningRate = Constant(value=1e-3)
     """A number, or a schedule of environment steps."""
     episodes_per_update: int = Field(default=8, ge=1)
     """Whole episodes of each batch, at least."""

@@ -30,7 +30,8 @@ from rltrain.nn.arrays import Tensor, copy_into, namespace, side_by_side, to_dev
 from rltrain.nn.distributions import StateDependentGaussian
 from rltrain.nn.optimizers import Adam, guarded_step
 from rltrain.nn.squashed import Draw, draw, squashed_policy
-from rltrain.schedules import Constant, ScheduleSetting
+from rltrain.schedules import Constant, LearningRate
+from rltrain.settings import HiddenSizes
 
 
 class SACSettings(ContinuousSettings):
@@ -39,9 +40,9 @@ class SACSettings(ContinuousSettings):
     explores_with: ClassVar[None] = None
     explores_by: ClassVar[str] = "explores by drawing from its policy"
 
-    learning_rate: ScheduleSetting = Constant(value=3e-4)
+    learning_rate: LearningRate = Constant(value=3e-4)
     """Of the actor and of the temperature: a number, or a schedule of environment steps."""
-    hidden_sizes: tuple[int, ...] = (256, 256)
+    hidden_sizes: HiddenSizes = (256, 256)
     """Units of each hidden layer, of actor and critics."""
     learning_starts: int = Field(default=100, ge=0)
     """Steps before the first gradient step, with uniform actions."""

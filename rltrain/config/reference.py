@@ -105,8 +105,10 @@ def _takes(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_takes(option) for option in schema["anyOf"]))
     if schema.get("type") == "array":
-        items = schema.get("items", {})
-        return f"a list of {_takes(items).removeprefix('a ')}s" if items else "a list"
+        if not (items := schema.get("items", {})):
+            return "a list"
+        kind, *bounds = _takes(items).split(", ")
+        return ", ".join([f"a list of {kind.removeprefix('a ')}s", *(f"each {bound}" for bound in bounds)])
     if "$ref" in schema:
         return "a block"
     if "type" not in schema:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rltrain.core import Array, UpdateMode
-from rltrain.nn.arrays import Tensor, copy_into, to_device
+from rltrain.nn.arrays import Tensor, copy_into, namespace, to_device
 
 if TYPE_CHECKING:
     from rltrain.nn.networks import Blueprint, Network, OutputGradient
@@ -33,9 +33,10 @@ class NoisyNetwork:
         self._network = network
         weights = list(chain.from_iterable(plan.weights for plan in plans))
         self._draws = [weight.shape for weight in weights]
-        plain = len(network.parameters) - sum((i + 1) * o for i, o in self._draws)
-        self._noise, self._parts = _layers(self._draws, plain)
-        sigma, parts = _layers(self._draws, plain)
+        self.plain = len(network.parameters) - sum((i + 1) * o for i, o in self._draws)
+        """How many parameters come before those of the layers, and are without noise."""
+        self._noise, self._parts = _layers(self._draws, self.plain)
+        sigma, parts = _layers(self._draws, self.plain)
         for (inputs, _), pair in zip(self._draws, parts, strict=True):
             for part in pair:
                 part[...] = sigma_0 / np.sqrt(inputs)
@@ -72,9 +73,9 @@ class NoisyNetwork:
             np.multiply(f[at : at + inputs, None], bias, out=weight)
             at += inputs + outputs
         self._eps = to_device(self._noise, self.device)
-        self._network.parameters[:] = self.sigma
-        self._network.parameters[:] *= self._eps
-        self._network.parameters[:] += self.mean
+        weights = self._network.parameters
+        namespace(weights).multiply(self.sigma, self._eps, out=weights)
+        weights += self.mean
 
     def learn(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Any:
         """Fill `gradient`, under the present noise, and return what stood beside the loss's."""

@@ -87,7 +87,7 @@ class QFunction:
     def metrics(self) -> Metrics:
         """The mean of |sigma|, where weights are noisy: how much is left of the noise."""
         noisy = self._noisy
-        return {} if noisy is None else {"exploration/sigma": lambda: abs(noisy.sigma)}
+        return {} if noisy is None else {"exploration/sigma": lambda: abs(noisy.sigma[noisy.plain :])}
 
     def values(self, obs: Tensor) -> Tensor:
         """Rows for observations (B, I), in memory that may be used again by the next call."""

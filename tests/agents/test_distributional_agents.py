@@ -6,12 +6,13 @@ That they learn what is right, on twenty seeds, is in test_probes.py.
 import numpy as np
 import pytest
 import torch
+from scipy import special
 from test_contracts import canonical
 from test_dqn import SPEC, play
 
 from rltrain.callbacks import number
 from rltrain.config.load import from_dict
-from rltrain.core import ConfigError
+from rltrain.core import ConfigError, Transition
 from rltrain.experiment import build
 from rltrain.exploration.epsilon_greedy import EpsilonGreedy
 from rltrain.fitting import fitting_explorations, problems
@@ -137,11 +138,16 @@ def test_dueling_rows_have_the_states_numbers_as_their_mean_and_gradients_to_mat
 
 
 def test_priorities_of_c51_are_divergences():
-    made, seen = agent("rainbow"), []
-    made.replay.update_priorities = lambda indices, error: seen.append(error)
+    """KL(m, p) = sum_z m_z log(m_z / p_z) for the distribution m of the target and that of the action taken."""
+    made, learnt, updated = agent("rainbow"), [], []
+    learn = made.q.learn
+    made.q.learn = lambda obs, *args: learnt.append((made.q.values(obs).astype(float), *args)) or learn(obs, *args)
+    made.replay.update_priorities = lambda indices, error: updated.append(error)
     play(made, 5)
-    assert len(seen[-1]) == 16
-    assert (seen[-1] > 0).all()
+    logits, action, target, _ = learnt[-1]
+    p = special.softmax(logits[np.arange(16), action], -1)
+    np.testing.assert_allclose(updated[-1], special.rel_entr(target, p).sum(1), rtol=1e-3, atol=1e-5)
+    assert np.ptp(updated[-1]) > 0.01
 
 
 def test_iqn_draws_a_fraction_from_each_part_and_acts_over_the_middles():
@@ -154,6 +160,41 @@ def test_iqn_draws_a_fraction_from_each_part_and_acts_over_the_middles():
     assert made._returns(made.target, torch.from_numpy(OBS)).shape == (20, 2, 5)
     middles = np.tile(np.array([0.25, 0.75], np.float32), (20, 1))
     np.testing.assert_allclose(made.values(OBS), made.q.infer(np.concatenate((OBS, middles), 1)).mean(-1)[:, 0])
+
+
+def gamble(sure):
+    """A network whose first action surely pays `sure`, and whose second pays 1 in three of ten cases."""
+
+    def values(x):
+        fractions = x[:, 2:]
+        return torch.stack((torch.full_like(fractions, sure), 1.0 * (fractions > 0.7)), 1)
+
+    return values
+
+
+@pytest.mark.parametrize(
+    ("sure", "online", "settings", "targets"),
+    # Of ten middles three are above 0.7, so the means are `sure` and 0.3 whatever is drawn for the value.
+    # Munchausen, t = 1, alpha = 1/2, of action 0: p = 1 / (1 + e^-0.2) = 0.549834, -log p = 0.598139, and the entropy of
+    # p is 0.688172: y = -0.299070 + 0.5 p + (1 - p) {0 or 1} + 0.688172 = 0.664020 or 1.114186.
+    [
+        (0.5, None, {}, {0.5}),
+        (0.2, None, {}, {0, 1}),
+        (0.5, 0.2, {"double": True}, {0, 1}),
+        (0.2, 0.5, {"double": True}, {0.2}),
+        (0.5, None, {"munchausen": {"alpha": 0.5, "temperature": 1.0, "floor": -9.0}}, {0.66402, 1.114186}),
+    ],
+)
+def test_iqn_does_not_choose_by_the_draws_that_value_the_choice(sure, online, settings, targets, monkeypatch):
+    made, seen = agent("iqn", n_target_quantiles=1, n_policy_quantiles=10, gamma=1.0, **settings), set()
+    no, obs = np.array([False]), np.ones((1, 2), np.float32)
+    made.observe(Transition(obs, np.array([0]), np.zeros(1, np.float32), obs, no, no))
+    monkeypatch.setattr(made.target, "values", gamble(sure))
+    monkeypatch.setattr(made.q, "values", gamble(online))
+    learn = made.q.learn
+    monkeypatch.setattr(made.q, "learn", lambda *args: seen.update(args[2].ravel().tolist()) or learn(*args))
+    made._gradient_steps(2)
+    np.testing.assert_allclose(sorted({round(y, 5) for y in seen}), sorted(targets), atol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", [(8,), (8, 6)])
@@ -184,7 +225,8 @@ def test_rainbows_defaults_are_the_papers():
 
 
 def run(name, exploration="epsilon_greedy", **settings):
-    data = {"env": {"id": "CartPole-v1"}, "agent": {"name": name, "learning_starts": 10, **settings}}
+    short = {"learning_starts": 10, "target_update_interval": 100}
+    data = {"env": {"id": "CartPole-v1"}, "agent": {"name": name, **short, **settings}}
     data |= {"train": {"total_steps": 1_000}, "device": "cpu"}
     return from_dict(data | ({} if exploration is None else {"exploration": {"name": exploration}})).config
 

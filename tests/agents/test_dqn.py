@@ -77,6 +77,24 @@ def test_the_target_network_changes_only_at_its_interval_and_shares_no_memory():
     assert np.array_equal(dqn.target.network.parameters, before)  # copied before the gradient step
 
 
+def test_with_tau_the_target_network_goes_a_share_of_the_way():
+    dqn = play(agent(target_update_interval=20, tau=0.25), 19)
+    target, network = dqn.target.network.parameters.copy(), dqn.q.network.parameters.copy()
+    assert abs(target - network).max() > 1e-2
+    play(dqn, 1)
+    np.testing.assert_allclose(dqn.target.network.parameters, 0.75 * target + 0.25 * network, atol=1e-7)
+
+
+def test_the_gradient_is_cut_to_its_greatest_norm_and_adam_has_its_eps():
+    """Adam's first step is rate * g / (|g| + eps)."""
+    dqn = agent(max_grad_norm=0.01, adam_eps=0.5, learning_rate=0.1)
+    before = dqn.q.network.parameters.copy()
+    gradient = play(dqn, 1).q.network.gradient
+    assert np.linalg.norm(gradient) == pytest.approx(0.01, rel=1e-4)
+    step = 0.1 * gradient / (abs(gradient) + 0.5)
+    np.testing.assert_allclose(before - dqn.q.network.parameters, step, atol=1e-7)
+
+
 def test_blocks_of_gradient_steps_come_when_due():
     dqn = agent(train_freq=4, gradient_steps=-1, learning_starts=10)
     play(dqn, 8)

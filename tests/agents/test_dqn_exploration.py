@@ -181,11 +181,34 @@ def test_actions_that_do_not_begin_at_0_are_counted_in_their_place():
         ({"exploration": "greedy", "visits": {}}, "nothing reads the visits"),
         ({"noisy": True, "visits": {}}, "nothing reads the visits"),
         ({"exploration": "ucb", "visits": {"hash": "bins"}}, "set low and high, or use hash: simhash"),
+        ({"exploration": "greedy", "layer_norm": True, "hidden_sizes": []}, "there is no hidden layer to normalise"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(settings, message):
     (problem,) = problems(config(**settings))
     assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [
+        ("agent.learning_starts", {"learning_starts": 1_000}),
+        ("agent.train_freq", {"train_freq": 1_001, "learning_starts": 0}),
+        ("agent.train_freq", {"train_freq": 600, "learning_starts": 601}),
+        ("agent.target_update_interval", {"target_update_interval": 1_001}),
+        (None, {"train_freq": 1_000, "target_update_interval": 1_000, "learning_starts": 999}),
+        (None, {"train_freq": 600, "learning_starts": 600}),
+    ],
+)
+def test_a_run_in_which_nothing_would_be_learnt_is_refused(path, settings):
+    found = problems(config(exploration="greedy", **settings))
+    assert [problem.path for problem in found] == ([] if path is None else [path])
+
+
+def test_one_block_of_gradient_steps_is_enough_to_learn():
+    made = build(config(exploration="greedy", train_freq=1_000, learning_starts=999))
+    made.loop.advance(1_000)
+    assert made.agent.optimizer.state_dict()["step"] == 1
 
 
 @pytest.mark.parametrize(

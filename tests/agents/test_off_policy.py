@@ -215,6 +215,22 @@ def test_target_actions_have_noise_that_is_clipped_twice():
     assert made._next_action(normal(500, 2), made._noise(500)).max() == 1
 
 
+@pytest.mark.parametrize("gradient_steps", [2, -1])
+@pytest.mark.parametrize(("envs", "train_freq"), [(3, 4), (5, 6), (4, 10), (8, 4), (1, 4)])
+def test_as_many_gradient_steps_are_taken_as_are_told_whatever_the_number_of_environments(
+    envs, train_freq, gradient_steps, monkeypatch
+):
+    """In 120 steps; 8 environments step twice as often as that, and have a block each time."""
+    made, taken = agent(envs=envs, train_freq=train_freq, gradient_steps=gradient_steps), []
+    monkeypatch.setattr(made, "_gradient_steps", lambda count: taken.append(count) or {})
+    obs, no, one = np.zeros((envs, 2), np.float32), np.zeros(envs, bool), np.ones(envs, np.float32)
+    for _ in range(120 // envs):
+        made.observe(Transition(obs, made.act(obs), one, obs, no, no))
+        made.update()
+    assert len(taken) == 120 // max(envs, train_freq)
+    assert sum(taken) == made._config.gradient_steps_of(120, envs) == (120 if gradient_steps == -1 else 2 * len(taken))
+
+
 def test_blocks_of_gradient_steps_come_when_due():
     made = agent(train_freq=4, gradient_steps=-1, learning_starts=10)
     play(made, 8)

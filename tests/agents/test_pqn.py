@@ -121,6 +121,16 @@ def test_every_head_learns_towards_its_own_values(monkeypatch):
     assert tuple(np.round(1 + 0.5 * q.max(1), 4)) in last
 
 
+def test_the_gradient_is_cut_to_its_greatest_norm_and_adam_has_its_eps():
+    """Adam's first step is rate * g / (|g| + eps)."""
+    pqn = agent(n_epochs=1, max_grad_norm=0.01, adam_eps=0.5, learning_rate=0.1)
+    before = pqn.q.network.parameters.copy()
+    gradient = play(pqn, 4).q.network.gradient
+    assert np.linalg.norm(gradient) == pytest.approx(0.01, rel=1e-4)
+    step = 0.1 * gradient / (abs(gradient) + 0.5)
+    np.testing.assert_allclose(before - pqn.q.network.parameters, step, atol=1e-7)
+
+
 def test_every_step_is_learnt_from_once_an_epoch(monkeypatch):
     pqn = agent(envs=3, n_steps=6, batch_size=5, n_epochs=3)
     play(pqn, 5, envs=3)
@@ -216,6 +226,7 @@ def test_it_learns_with_every_exploration_and_goes_on_exactly(exploration, setti
         ({"env": "Pendulum-v1"}, "agent.name", "needs Discrete actions"),
         ({"env": "Blackjack-v1"}, "agent.name", "add the wrapper flatten"),
         ({"encoder": "nature"}, "agent.encoder", "is for images"),
+        ({"hidden_sizes": []}, "agent.layer_norm", "or this to false"),
         ({"exploration": "ucb"}, "exploration.name", "set agent.visits={hash: simhash}"),
         ({"exploration": None}, "exploration", "needs an exploration"),
     ],

@@ -22,7 +22,7 @@ def test_defaults_bounds_choices_and_blocks_are_told_as_one_writes_them():
     assert settings["learning_rate"][1:3] == ("a number or a schedule", "0.0001")
     assert settings["gamma"][1:3] == ("a number, 0 to 1", "0.99")
     assert settings["loss"][1:3] == ("huber | mse", "huber")
-    assert settings["hidden_sizes"][1:3] == ("a list of whole numbers", "[64, 64]")
+    assert settings["hidden_sizes"][1:3] == ("a list of whole numbers, each at least 1", "[64, 64]")
     assert settings["visits.bits"].takes == "a whole number, 1 to 62"
     assert "name" not in settings
     assert next(setting for setting in part("train").settings if setting.path == "total_steps").default == ""

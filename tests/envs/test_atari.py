@@ -162,7 +162,8 @@ def test_an_episode_that_cannot_be_repeated_is_named_and_begins_anew():
 
 def config(agent, **atari):
     small = {
-        "dqn": {"batch_size": 4, "learning_starts": 8, "train_freq": 8, "buffer_size": 60, "n_step": 3},
+        "dqn": {"batch_size": 4, "learning_starts": 8, "train_freq": 8, "buffer_size": 60, "n_step": 3}
+        | {"target_update_interval": 100},
         "ppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 1},
     }
     return from_dict(

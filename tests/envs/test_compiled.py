@@ -380,7 +380,8 @@ def test_a_version_that_takes_other_steps_is_not_trusted(monkeypatch):
     ],
 )
 def test_what_cannot_be_compiled_is_a_problem_with_its_reason(env, told):
-    agent = {"agent": {"name": "dqn"}, "exploration": {"name": "epsilon_greedy"}, "train": {"total_steps": 1_000}}
+    agent = {"agent": {"name": "dqn", "target_update_interval": 100}, "exploration": {"name": "epsilon_greedy"}}
+    agent |= {"train": {"total_steps": 1_000}}
     config = from_dict({"env": {**env, "vectorization": "compiled"}, **agent}).config
     (problem,) = problems(config)
     assert problem.path == "env.vectorization"

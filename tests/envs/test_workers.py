@@ -171,7 +171,8 @@ def test_half_an_observation_is_never_seen():
 
 CONFIG = {
     "env": {"id": "Faulty-v0", "num_envs": 2, "vectorization": "async", "worker_timeout": TIMEOUT},
-    "agent": {"name": "dqn", "learning_starts": 20, "batch_size": 8, "n_step": 3, "buffer_size": 500},
+    "agent": {"name": "dqn", "learning_starts": 20, "batch_size": 8, "n_step": 3, "buffer_size": 500}
+    | {"target_update_interval": 100},
     "exploration": {"name": "epsilon_greedy"},
     "train": {"total_steps": 400, "log_every": 50},
     "eval": {"every": None, "episodes": 2},

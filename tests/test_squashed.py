@@ -103,3 +103,12 @@ def test_the_temperature_rises_where_the_entropy_is_too_small():
     log_prob = np.array([-1.0, -2.0], np.float32)
     assert losses.temperature_gradient(log_prob, 0.0).tolist() == [1.5]
     assert losses.temperature_gradient(log_prob, 3.0).tolist() == [-1.5]
+
+
+def test_means_of_held_noise_stay_where_tanh_has_a_slope():
+    made = policy("sde", 1)
+    outputs = np.zeros((3, made.outputs), np.float32)
+    outputs[:, 0] = -50, 0.5, 50
+    assert made.mode(outputs)[:, 0].tolist() == made.parts(outputs)[0][:, 0].tolist() == [-2, 0.5, 2]
+    pulled = draw(made, outputs, np.zeros((3, 1), np.float32)).pull(np.ones((3, 1), np.float32), 0.0)
+    assert (pulled[:, 0] != 0).tolist() == [False, True, False]

@@ -10,8 +10,8 @@ Sources: Haarnoja et al. 2018, https://arxiv.org/abs/1801.01290; 2018b with the 
 https://arxiv.org/abs/1812.05905; noise that is held (gSDE): Raffin, Kober and Stulp 2022, https://arxiv.org/abs/2005.05719
 
 Differences from the paper, all usual: log alpha is moved, not alpha; log std is cut to -20 ... 2; actions are uniform
-until learning starts. Entropies are those of actions on a scale from -1 to 1, whatever the box. Of n steps only
-the last has the entropy of what follows.
+until learning starts; with gSDE means are kept within -2 ... 2 before tanh. Entropies are those of actions on a scale
+from -1 to 1, whatever the box. Of n steps only the last has the entropy of what follows.
 """
 
 from __future__ import annotations

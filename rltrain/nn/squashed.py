@@ -11,11 +11,14 @@ from typing import NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from rltrain.core import Array
 from rltrain.nn.arrays import Tensor, namespace
 from rltrain.nn.distributions import Gaussian, StateDependentGaussian
 
 LOG_STD_RANGE = (-20.0, 2.0)
 """Where the logarithm of a standard deviation is kept."""
+MEAN_BOUND = 2.0
+"""Where means are kept of which the noise may be held, before tanh."""
 
 
 class Draw(NamedTuple):
@@ -45,11 +48,34 @@ class ClippedGaussian(Gaussian):
         return super().to_outputs(outputs, d_mean, d_log_std * inside)
 
 
+class BoundedMeans(StateDependentGaussian):
+    """Noise that may be held, squashed to -1 ... 1 around means that are kept where tanh still has a slope.
+
+    Noise that hardly depends on the mean hardly holds it back: without the bound critics drive it so far that neither
+    noise nor gradient moves an action any more.
+    Source: the authors' own, https://stable-baselines3.readthedocs.io/en/master/modules/sac.html (`clip_mean`)
+    """
+
+    def mode(self, outputs: Array) -> Array:
+        """The means, within their bounds."""
+        return super().mode(outputs).clip(-MEAN_BOUND, MEAN_BOUND)
+
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, within their bounds, and logarithms of standard deviations, (B, D) each."""
+        mean, log_std = super().parts(outputs)
+        return mean.clip(-MEAN_BOUND, MEAN_BOUND), log_std
+
+    def to_outputs(self, outputs: Tensor, d_mean: Tensor, d_log_std: Tensor) -> Tensor:
+        """Gradient at the outputs (B, O): none at a mean that is out of its bounds."""
+        inside = abs(super().parts(outputs)[0]) <= MEAN_BOUND
+        return super().to_outputs(outputs, d_mean * inside, d_log_std)
+
+
 def squashed_policy(size: int, *, features: int | None, log_std: float) -> Gaussian:
     """Over actions (D,) in -1 ... 1; with `features` its noise is linear in so many of them, and may be held."""
     if features is None:
         return ClippedGaussian(size)
-    return StateDependentGaussian(unit_box(size), log_std=log_std, features=features, squash=True)
+    return BoundedMeans(unit_box(size), log_std=log_std, features=features, squash=True)
 
 
 def unit_box(size: int) -> gym.spaces.Box:

@@ -300,6 +300,12 @@ def test_of_a_metric_that_is_not_to_be_raised_it_is_only_said_which_is_higher(tm
     found = compare(opened(tmp_path, "a", "b"), metric="eval/length")
     assert found.verdict.startswith("a has a higher eval/length than b: P = 1.00")
     assert "Over the whole budget a is higher" in found.verdict
+    make_group(tmp_path / "c", FAIR[::-1], metric="eval/length")
+    runs = opened(tmp_path, "a", "b", "c")
+    of_three = compare(runs, metric="eval/length").verdict
+    assert of_three == "a has the highest mean, and has a higher eval/length than b and c."
+    with pytest.raises(ConfigError, match=r"--threshold .* not known to be better for eval/length: leave it out"):
+        compare(runs, metric="eval/length", threshold=200.0)
 
 
 def test_names_are_what_tells_the_paths_apart(tmp_path):

@@ -1,6 +1,7 @@
 """Figures: what is drawn for many seeds and for few, in colours of the page, as files."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 from rltrain.cli.main import main
 from rltrain.records import Curve
 from rltrain.report.figures import Series, draw_curves, drawing, legend, sheet
+from rltrain.report.methods import find_methods
+from rltrain.report.plotting import plot
 from rltrain.report.style import COLOURS, INK, figure_number, plain_number, steps_label, style
 from rltrain.report.svg import inline
 from rltrain.statistics.curves import mean_band
@@ -132,6 +135,22 @@ def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(tmp_path, capsys):
     assert ">Loss, CartPole-v1<" in text
     call("plot", group, "--out", tmp_path / "one.png")
     assert Image.open(tmp_path / "one.png").size[0] > 800
+
+
+def test_copies_of_runs_are_not_drawn_and_n_is_of_one_environment(tmp_path):
+    """Two seeds, one of them twice, of which a comparison takes two; and one seed in another environment."""
+    for seed in range(2):
+        group = logged(tmp_path, "a", seed, eval__return=[1.0, 2.0])
+    shutil.copytree(group / "seed-0", group / "again")
+    other = shutil.copytree(group / "seed-0", group / "lake") / "config.yaml"
+    other.write_text(other.read_text().replace("CartPole-v1", "FrozenLake-v1"))
+    (method,) = find_methods([group])
+    assert {task: len(method.curves(task, "eval/return")) for task in method.tasks} == {
+        "CartPole-v1": 2,
+        "FrozenLake-v1": 1,
+    }
+    plot(tmp_path / "x.svg", [method])
+    assert ">a (n = 2)<" in (tmp_path / "x.svg").read_text()
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _final(case: _Case, *, same: bool) -> str:
         return f"{pair.a} and {pair.b} are the same: every run has the same score."
     if pair.winner is not None:
         return f"{first} {_beats(case.metric)} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
-    if pair.permutation_holm < ALPHA and pair.welch_holm is not None and not case.balanced:
+    if not case.balanced and pair.welch_holm is not None and pair.permutation_holm < ALPHA <= pair.welch_holm:
         doubt = (
             f"{_p(pair.permutation_holm)} by permutation, which takes unequal spread for a difference where numbers "
         )

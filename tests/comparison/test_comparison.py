@@ -135,6 +135,15 @@ def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
     assert pair.winner is None
 
 
+def test_outliers_are_the_reason_where_both_tests_agree_whatever_the_numbers_of_seeds(tmp_path):
+    make_group(tmp_path / "seldom", [100.0] * 6 + [-1.0] * 10)
+    make_group(tmp_path / "steady", [0.0, 0.5, 1.0] * 5)
+    (pair,) = compare(opened(tmp_path, "seldom", "steady")).pairs
+    assert max(pair.permutation, pair.welch) < 0.05
+    assert pair.winner is None
+    assert "seldom has the higher mean (p = 0.017), but a run of it is not more often the better one" in pair.verdict
+
+
 def test_unequal_spread_with_unequal_numbers_of_seeds_makes_no_winner(tmp_path):
     rng = np.random.default_rng(16)
     make_group(tmp_path / "few", rng.normal(100, 30, 5).round().tolist())

@@ -11,8 +11,10 @@ from PIL import Image
 
 from rltrain.cli.main import main
 from rltrain.records import Curve
+from rltrain.report.blocks import Table
 from rltrain.report.figures import Series, draw_curves, drawing, legend, sheet
 from rltrain.report.methods import find_methods
+from rltrain.report.outcome import compared, outcome_section
 from rltrain.report.plotting import plot
 from rltrain.report.style import COLOURS, INK, figure_number, plain_number, steps_label, style
 from rltrain.report.svg import inline
@@ -151,6 +153,22 @@ def test_copies_of_runs_are_not_drawn_and_n_is_of_one_environment(tmp_path):
     }
     plot(tmp_path / "x.svg", [method])
     assert ">a (n = 2)<" in (tmp_path / "x.svg").read_text()
+
+
+def test_the_intervals_of_a_table_are_called_what_they_are(tmp_path):
+    """Of one environment Student's t for means; of all together the bootstrap, which draws within each."""
+    for seed in range(2):
+        group = logged(tmp_path, "a", seed, eval__return=[1.0, 2.0])
+    other = shutil.copytree(group / "seed-0", group / "lake") / "config.yaml"
+    other.write_text(other.read_text().replace("CartPole-v1", "FrozenLake-v1"))
+    methods = find_methods([group])
+    blocks = outcome_section(methods, compared(methods, None, None)).blocks
+    notes = {
+        block.caption: block.note for block in blocks if isinstance(block, Table) and block.name.startswith("figures")
+    }
+    assert ["Student's t" in note for note in notes.values()] == [True, True, False]
+    assert all("bootstrap" in note for note in notes.values())
+    assert list(notes)[-1].startswith("all environments")
 
 
 @pytest.mark.parametrize(

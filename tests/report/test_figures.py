@@ -59,6 +59,12 @@ def test_a_single_entry_shows_its_seeds_and_their_mean_with_its_interval():
     np.testing.assert_allclose(ends[:, 1], [3 - 1.963243161, 3 + 1.963243161], atol=1e-8)
 
 
+def test_single_entries_at_different_steps_are_one_point_each_where_the_last_one_is():
+    _, axes = drawn([Curve(np.array([10 * at]), np.array([float(at)])) for at in range(1, 6)])
+    assert [(line.get_xdata().tolist(), line.get_marker()) for line in axes.lines[:5]] == [([50], "o")] * 5
+    assert len(axes.containers) == 1
+
+
 def test_rare_extremes_do_not_flatten_a_curve_and_are_named():
     values = [*np.linspace(0, 1, 99), -5_000]
     _, axes = drawn(curves(values))

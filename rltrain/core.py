@@ -62,6 +62,7 @@ class ActionValues(NamedTuple):
     visits: Array | None = None  # (N, A) for UCB
     moments: Array | None = None  # (N, A, 2) targets seen, sum of their squared deviations
     first: Array | None = None  # (N,) bool: an episode begins here
+    envs: Array | None = None  # (N,) whose rows these are; None for those of all environments, in their order
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class EvalProtocol:
     @classmethod
     def of(cls, settings: EvalSettings, spec: EnvSpec) -> EvalProtocol:
         """The protocol that settings and environment ask for."""
-        cap = settings.max_episode_steps or spec.max_episode_steps or DEFAULT_CAP
+        limits = [limit for limit in (settings.max_episode_steps, spec.max_episode_steps) if limit is not None]
+        cap = min(limits, default=DEFAULT_CAP)  # beyond the environment's own limit no step would be played
         if settings.success is not None:
             bar = settings.success.return_at_least
             return cls(cap, bar, f"return of at least {bar:g} (eval.success)", overrides=True)

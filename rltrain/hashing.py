@@ -19,6 +19,8 @@ from rltrain.settings import Settings
 
 Hash = Callable[[Array], Array]
 """Observations (N, *obs_shape) -> whole numbers (N, W); equal rows are counted together."""
+OPEN = 1e30
+"""A bound this far off is none."""
 
 
 class HashSettings(Settings):
@@ -55,13 +57,13 @@ class HashSettings(Settings):
         if not isinstance(space, gym.spaces.Box):
             return
         low, high = _bounds(self, space)
-        finite = np.isfinite(low) & np.isfinite(high)
-        if not (low < high)[finite].all():
+        if (self.low is not None or self.high is not None) and not (low < high).all():
             yield Problem(path, f"{owner}: every number of low must be below that of high")
-        if self.hash == "bins" and not finite.all():
+        elif self.hash == "bins" and not _known(low, high).all():
             yield Problem(
                 path,
-                f"{owner} with bins needs finite bounds, {spec.id} has {space}: set low and high, or use hash: simhash",
+                f"{owner} with bins needs finite bounds, each low below its high, {spec.id} has {space}: set low and "
+                "high, or use hash: simhash",
             )
 
 
@@ -72,10 +74,15 @@ def _bounds(config: HashSettings, space: gym.spaces.Box) -> tuple[Array, Array]:
     return low, high
 
 
+def _known(low: Array, high: Array) -> Array:
+    """Which numbers (D,) have a range that says where they lie. An open end may be inf, or the greatest float32."""
+    return np.asarray((low < high) & (np.abs(low) < OPEN) & (np.abs(high) < OPEN))
+
+
 class SimHash:
     """sign(A g(x)) with A (bits, D + 1) drawn from N(0, 1), as one whole number.
 
-    g(x) brings each number that has bounds to -1 ... 1 and appends a 1, so that observations that differ in length
+    g(x) brings each number that has a range to -1 ... 1 and appends a 1, so that observations that differ in length
     alone are told apart as well. One bit differs with probability angle(g(x), g(y)) / pi.
     Source: Tang et al. 2017, section 2.2. https://arxiv.org/abs/1611.04717; without the 1.
     """
@@ -85,7 +92,7 @@ class SimHash:
         middle, half = np.zeros(self._encode.size), np.ones(self._encode.size)
         if isinstance(space, gym.spaces.Box):
             low, high = _bounds(config, space)
-            known = np.isfinite(low) & np.isfinite(high)
+            known = _known(low, high)
             middle[known] = low[known] / 2 + high[known] / 2
             half[known] = high[known] / 2 - low[known] / 2
         self.planes = rng.standard_normal((self._encode.size + 1, config.bits))

@@ -196,12 +196,12 @@ class TabularAgent:
         action = self.pending.copy()
         fresh = action < 0
         if fresh.any():
-            action[fresh] = self._select(rows[fresh], self.steps)
+            action[fresh] = self._select(rows[fresh], self.steps, np.flatnonzero(fresh))
         return action + self.first_action
 
-    def _select(self, rows: Array, step: int) -> Array:
+    def _select(self, rows: Array, step: int, envs: Array | None = None) -> Array:
         moments = self.memory.moments[rows] if len(self.memory.moments) else None
-        values = ActionValues(self.memory.q[rows], visits=self.memory.visits[rows], moments=moments)
+        values = ActionValues(self.memory.q[rows], visits=self.memory.visits[rows], moments=moments, envs=envs)
         return self.exploration.select(values, step, self.rng)
 
     def values(self, obs: Array) -> Array:
@@ -220,14 +220,14 @@ class TabularAgent:
         learn = type(self).learn
         for env in range(len(obs)):
             self.memory.visits[obs[env], actions[env]] += 1
-            next_action = self._look_ahead(next_obs[env], terminated[env], after)
+            next_action = self._look_ahead(env, next_obs[env], terminated[env], after)
             step = Step(env, obs[env], actions[env], rewards[env], next_obs[env], next_action,
                         terminated[env], truncated[env], learning_rate)  # fmt: skip
             learn(self.memory, self.constants, step, self.policy, self.rng)
             self.pending[env] = -1 if terminated[env] or truncated[env] else next_action
         self.steps = after
 
-    def _look_ahead(self, next_obs: int, terminated: bool, step: int) -> int:
+    def _look_ahead(self, env: int, next_obs: int, terminated: bool, step: int) -> int:
         """Draw the next action, or work out its probabilities, where the rule asks for it."""
         if terminated:
             return -1
@@ -237,7 +237,9 @@ class TabularAgent:
             assert write is not None
             known = getattr(self.memory, self.exploration.reads)
             write(self.memory.q[next_obs], known[next_obs], self.exploration.levels_at(step), self.policy)
-        return int(self._select(np.array([next_obs]), step)[0]) if self.draws_next else -1
+        if not self.draws_next:
+            return -1
+        return int(self._select(np.array([next_obs]), step, np.array([env]))[0])
 
     def update(self) -> Metrics:
         """Everything is learnt in `observe`; here is only what the log may ask for."""

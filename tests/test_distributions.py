@@ -287,6 +287,7 @@ def test_the_mode_is_the_most_probable_choice_and_memory_of_its_own(policy):
     [
         (Box(-np.inf, np.inf, (2,), np.float32), True, "bounded"),
         (Box(0, np.inf, (2,), np.float32), True, "bounded"),
+        (Box(np.zeros(2, np.float32), np.array([1, 0], np.float32)), True, "low below high"),  # log 0 beyond
         (Discrete(2), True, "leave it out"),
         (MultiBinary(2), True, "leave it out"),
         (Box(0, 255, (2,), np.uint8), False, "no policy"),

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from rltrain import exact
-from rltrain.config.schema import EnvSettings
+from rltrain.config.schema import EnvSettings, EvalSettings
+from rltrain.core import EnvSpec
 from rltrain.envs.blackjack import blackjack_model
 from rltrain.envs.model import read_model
+from rltrain.evaluation import DEFAULT_CAP, EvalProtocol
 from rltrain.exact import ExactEvaluator
 from rltrain.mdp import Model, policy_iteration, value_iteration
 
@@ -221,3 +223,13 @@ def test_a_process_solves_equal_models_once_and_tells_others_apart(monkeypatch):
     assert other(policy)["optimal_return"] == 1
     ExactEvaluator(LAKE, gamma=0.7, horizon=40)
     assert len(solved) == 15  # another step limit is another question
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "cap"), [(2_000, 100, 100), (50, 100, 50), (None, 100, 100), (50, None, 50), (None, None, 1_000)]
+)
+def test_an_evaluation_is_cut_where_the_first_limit_is(asked, limit, cap):
+    """Beyond the environment's own limit an exact figure would be of steps that nobody plays."""
+    spec = EnvSpec("x", LAKE, LAKE, num_envs=1, max_episode_steps=limit)  # the spaces are not looked at
+    assert EvalProtocol.of(EvalSettings(max_episode_steps=asked), spec).max_episode_steps == cap
+    assert DEFAULT_CAP == 1_000

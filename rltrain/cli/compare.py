@@ -98,6 +98,8 @@ def _grid(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]])
 def _print_table(console: Console, table: Table) -> None:
     from rich.markup import escape
 
+    from rltrain.comparison.verdict import rises
+
     budget = f", {table.budget:,} steps" if table.budget else ""
     console.print(f"\n[bold]{escape(table.task)}[/bold]{budget}: {escape(table.unit)}; brackets are 95 % intervals")
     heads = ["method", "n", "mean", "IQM", "median", "area under curve"]
@@ -106,7 +108,7 @@ def _print_table(console: Console, table: Table) -> None:
     _grid(console, heads, [_cells(row, table) for row in table.rows])
     if table.threshold is not None:
         console.print(f"  {table.threshold:g} is {table.threshold_source}; steps are the median seed's")
-    elif table.budget is not None:
+    elif table.budget is not None and rises(table.unit):
         console.print("  no threshold is known, so no steps to it: --threshold X")
 
 

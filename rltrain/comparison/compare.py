@@ -10,8 +10,8 @@ from rltrain.comparison.fairness import common_tasks, concerns, differences, not
 from rltrain.comparison.methods import METRIC, Method, scored
 from rltrain.comparison.pairs import Scores, pairs_of
 from rltrain.comparison.result import Comparison, Pair, ProfileLine, Row, Table
-from rltrain.comparison.verdict import overall
-from rltrain.core import Array
+from rltrain.comparison.verdict import RISING, overall, rises
+from rltrain.core import Array, ConfigError
 from rltrain.records import RunRecord
 from rltrain.statistics.aggregates import mean, median
 from rltrain.statistics.curves import median_of_censored, performance_profile
@@ -35,9 +35,14 @@ def compare(
         threshold: Steps to this value are counted; left out, to what counts as solved, where the metric is a return.
 
     Raises:
-        ConfigError: a method never logged the metric.
+        ConfigError: a method never logged the metric, or a threshold is asked for of a metric that need not rise to it.
     """
     methods = scored(named, metric)
+    if threshold is not None and not rises(metric):
+        raise ConfigError(
+            f"--threshold counts the steps to a value or more, which is not known to be better for {metric}: leave it "
+            f"out, or take a metric of which more is better ({', '.join(RISING)})"
+        )
     common = common_tasks(methods)
     tables = [_task_table(methods, task, threshold) for task in dict.fromkeys(t for m in methods for t in m.tasks)]
     scores, areas = _on_common_tasks(methods, [table for table in tables if table.task in common])
@@ -53,17 +58,17 @@ def compare(
         pairs=tuple(pairs),
         profile=tuple(_profile(scores)) if common else (),
         differences=tuple(differences(methods)),
-        verdict=_verdict(methods, scores, pairs),
+        verdict=_verdict(methods, scores, pairs, metric),
         notes=tuple(notes(methods)),
     )
 
 
-def _verdict(methods: Sequence[Method], scores: Scores, pairs: Sequence[Pair]) -> str:
+def _verdict(methods: Sequence[Method], scores: Scores, pairs: Sequence[Pair], metric: str) -> str:
     if len(methods) == 1:
         return "One method alone: nothing to compare."
     if not pairs:
         return "No environment that all have in common: these methods cannot be compared."
-    return overall(pairs, max(scores, key=lambda name: float(mean(*scores[name]))))
+    return overall(pairs, max(scores, key=lambda name: float(mean(*scores[name]))), metric)
 
 
 def _task_table(methods: Sequence[Method], task: str, threshold: float | None) -> Table:

@@ -104,7 +104,7 @@ def scored(named: Mapping[str, Sequence[RunRecord]], metric: str) -> list[Method
     """The methods with their scores. Raises ConfigError where one has none, with the metrics that it has."""
     methods = []
     for name, runs in named.items():
-        kept = _without_copies(runs)
+        kept = without_copies(runs)
         method = Method(name, metric, kept, len(runs) - len(kept))
         if not method.curves:
             raise ConfigError(_never_logged(method))
@@ -112,7 +112,7 @@ def scored(named: Mapping[str, Sequence[RunRecord]], metric: str) -> list[Method
     return methods
 
 
-def _without_copies(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def without_copies(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Of equal settings and seeds the newest that has finished, or else the newest."""
     kept: dict[str, RunRecord] = {}
     for run in runs:

@@ -41,7 +41,7 @@ class Row:
     reached: int | None = None
     """How many seeds reached it."""
     median_steps: float | None = None
-    """None where fewer than half of them did, or there is no threshold."""
+    """None where no more than half of them did, or there is no threshold."""
 
 
 @dataclass(frozen=True)

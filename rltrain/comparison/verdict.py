@@ -17,6 +17,15 @@ RISING = ("return", "success_rate", "percent_of_optimal", "optimal_action_share"
 """Words in the names of metrics of which more is better; of others it is only said which is higher."""
 
 
+def rises(metric: str) -> bool:
+    """Whether more of it is better."""
+    return any(word in metric for word in RISING)
+
+
+def _beats(metric: str) -> str:
+    return "is better than" if rises(metric) else f"has a higher {metric} than"
+
+
 @dataclass(frozen=True)
 class _Case:
     """A pair, seen from the method that is ahead."""
@@ -28,11 +37,6 @@ class _Case:
     balanced: bool
     unit: str
     """Before a difference: "normalised " for several tasks."""
-
-    @property
-    def rising(self) -> bool:
-        """Whether more is better."""
-        return any(word in self.metric for word in RISING)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -94,9 +98,8 @@ def _final(case: _Case, *, same: bool) -> str:
     if same:
         return f"{pair.a} and {pair.b} are the same: every run has the same score."
     if pair.winner is not None:
-        verb = "is better than" if case.rising else f"has a higher {case.metric} than"
-        return f"{first} {verb} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
-    if pair.permutation_holm < ALPHA and pair.welch_holm is not None and not case.balanced:
+        return f"{first} {_beats(case.metric)} {second}: {told}{_doubt(pair)}; {_repeated(case)}."
+    if not case.balanced and pair.welch_holm is not None and pair.permutation_holm < ALPHA <= pair.welch_holm:
         doubt = (
             f"{_p(pair.permutation_holm)} by permutation, which takes unequal spread for a difference where numbers "
         )
@@ -139,7 +142,7 @@ def _over_the_budget(case: _Case) -> str:
         return ""
     ahead = pair.a if pair.area_difference > 0 else pair.b
     word = "But over" if pair.winner not in (None, ahead) else "Over"
-    what = "ahead" if case.rising else "higher"
+    what = "ahead" if rises(case.metric) else "higher"
     size = f"area under the curve {abs(pair.area_difference):.3g} more, {_p(pair.area_holm)}"
     return f" {word} the whole budget {ahead} is {what} ({size})."
 
@@ -148,14 +151,14 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def overall(pairs: Sequence[Pair], leader: str) -> str:
+def overall(pairs: Sequence[Pair], leader: str, metric: str) -> str:
     """On all methods: of two what is said of the pair, else what the highest mean stands for."""
     if len(pairs) == 1:
         return pairs[0].verdict
     own = [pair for pair in pairs if leader in (pair.a, pair.b)]
     beaten = [pair.b if pair.a == leader else pair.a for pair in own if pair.winner == leader]
     open_ = [pair.b if pair.a == leader else pair.a for pair in own if pair.winner != leader]
-    parts = [f"is better than {_and(beaten)}"] if beaten else []
+    parts = [f"{_beats(metric)} {_and(beaten)}"] if beaten else []
     parts += [f"cannot be told from {_and(open_)}"] if open_ else []
     needs = [pair.more_seeds for pair in own if pair.winner != leader and pair.more_seeds]
     more = f" {max(needs)} more seeds of each would settle it." if needs and len(needs) == len(open_) else ""

@@ -133,7 +133,7 @@ class EvalSettings(Settings):
     episodes: int = Field(default=20, ge=1, le=100_000)
     """Episodes of each evaluation."""
     max_episode_steps: int | None = Field(default=None, ge=1)
-    """Hard cap; null takes the environment's own limit, or 1,000 steps where it has none."""
+    """Hard cap below the environment's own limit; null takes that limit, or 1,000 steps where there is none."""
     success: SuccessSettings | None = None
     """null takes `is_success` from the environment's info, or else its reward threshold."""
 

@@ -15,8 +15,9 @@ class DeepSea(FiniteEnv):
 
     The treasure of 1 lies at the bottom right; a move to the right costs 0.01 / size, one to the left nothing. In
     every cell it is drawn once, by `mapping_seed`, which of the two actions means right. The best return is 0.99;
-    random actions find it with probability 2^-size. With `stochastic`, a move to the right fails with probability
-    1 / size, so that the treasure is reached with probability (1 - 1/size)^size, about 0.36, at best.
+    random actions find it with probability 2^-size. With `stochastic`, a move to the right stays in its column with
+    probability 1 / size, and the last one is paid all the same: the treasure is reached with probability
+    (1 - 1/size)^(size - 1) at best, 0.39 for size 10.
 
     Source: Osband et al. 2020, "Behaviour Suite for Reinforcement Learning", https://arxiv.org/abs/1908.03568; without
     its noise on the reward of the last row, so that the table of outcomes is finite.
@@ -49,7 +50,7 @@ class DeepSea(FiniteEnv):
         treasure = 1.0 if last and column == self.size - 1 else 0.0
         outcomes = [(1.0 - slip, self._cell(row + 1, column + 1), treasure - cost, last)]
         if slip:
-            outcomes.append((slip, self._cell(row + 1, column - 1), -cost, last))
+            outcomes.append((slip, self._cell(row + 1, column), treasure - cost, last))
         return outcomes
 
     def picture(self, state: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 from gymnasium.envs.toy_text.taxi import TaxiEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
@@ -15,13 +16,16 @@ from rltrain.mdp import Model
 
 HARMLESS = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
 """Wrappers that change neither what is seen nor what is paid; a step limit is a matter of the evaluation."""
+PROBE_STEPS = 300
+"""Steps that an environment and its model are compared for before the model is trusted."""
 
 
 def read_model(settings: EnvSettings) -> Model | None:
     """The environment as an exact model over what the agent sees, or None where that is not known.
 
-    Known are environments with Gymnasium's table `P`, such as FrozenLake, CliffWalking and Taxi, and Blackjack
-    with the wrapper `discretize` and `sab: false`. Any other wrapper may change observations or rewards.
+    Known are environments with Gymnasium's table `P`, such as FrozenLake, CliffWalking and Taxi, whose steps follow
+    it, and Blackjack with the wrapper `discretize` and `sab: false`. Any other wrapper may change observations or
+    rewards.
     """
     env = gym.make(settings.id, disable_env_checker=True, **settings.kwargs)
     try:
@@ -57,7 +61,25 @@ def _from_table(env: gym.Env[Any, Any]) -> Model | None:
     except Exception:  # another package's attribute that happens to be called P may be anything and raise anything
         return None
     numbered = _counts(env.observation_space, model.states) and _counts(env.action_space, model.actions)
-    return model if numbered else None
+    return model if numbered and _agrees(env, model) else None
+
+
+def _agrees(env: Any, model: Model) -> bool:
+    """Whether random steps are outcomes of the table: a subclass may change what `step` does and leave it as it was."""
+    rng, over, state = np.random.default_rng(0), True, 0
+    for step in range(PROBE_STEPS):
+        if over:
+            state, _ = env.reset(seed=None if step else 0)
+            if model.start[state] <= 0:
+                return False
+        action = int(rng.integers(model.actions))
+        table = env.P[state][action]
+        state, reward, over, truncated, _ = env.step(action)
+        near = 1e-6 * max(1.0, abs(reward))  # a reward may have been a float32 in between
+        told = (p > 0 and (s, end) == (state, over) and abs(r - reward) < near for p, s, r, end in table)
+        if truncated or not any(told):
+            return False
+    return True
 
 
 def _counts(space: gym.Space[Any], size: int) -> bool:

@@ -26,11 +26,14 @@ def weights(q: Any, temperature: float, out: Any) -> float:
 
 @compilable
 def in_units(q: Any, temperature: float, normalize: float) -> float:
-    """The temperature in the units of Q: times the range of the row where that is asked for, and there is one."""
+    """The temperature in the units of Q: times the range of the row where that is asked for, and there is one.
+
+    A range so small that the product is 0 is none.
+    """
     if normalize == 0.0:
         return temperature
-    width = greatest(q) - least(q)
-    return temperature * width if width > 0.0 else temperature
+    scaled = temperature * (greatest(q) - least(q))
+    return scaled if scaled > 0.0 else temperature
 
 
 @compilable

@@ -36,18 +36,19 @@ class EpsilonZGreedy(Selector):
     def pick(self, values: ActionValues, step: int, rng: np.random.Generator) -> Array:
         """Actions (N,), drawn row after row."""
         rows, epsilon = values.mean.tolist(), self._config.epsilon(step)
-        if len(self._held) != len(rows):
-            self._held, self._left = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        return np.array([self._one(index, row, epsilon, rng) for index, row in enumerate(rows)])
+        envs = range(len(rows)) if values.envs is None else values.envs.tolist()
+        if (new := max(envs) + 1 - len(self._held)) > 0:
+            self._held, self._left = np.pad(self._held, (0, new)), np.pad(self._left, (0, new))
+        return np.array([self._one(env, row, epsilon, rng) for env, row in zip(envs, rows, strict=True)])
 
-    def _one(self, index: int, row: list[float], epsilon: float, rng: np.random.Generator) -> int:
-        if self._left[index] == 0:
+    def _one(self, env: int, row: list[float], epsilon: float, rng: np.random.Generator) -> int:
+        if self._left[env] == 0:
             if rng.random() >= epsilon:
                 return random_best(row, rng)
-            self._held[index] = rng.integers(len(row))
-            self._left[index] = min(rng.zipf(self._config.mu), self._config.max_duration)
-        self._left[index] -= 1
-        return int(self._held[index])
+            self._held[env] = rng.integers(len(row))
+            self._left[env] = min(rng.zipf(self._config.mu), self._config.max_duration)
+        self._left[env] -= 1
+        return int(self._held[env])
 
     def metrics(self, step: int) -> Metrics:
         """epsilon, and the share of environments that hold an action."""

@@ -58,7 +58,7 @@ def compiled_tabular_loop(
         return "of the bonuses only one count is compiled"
     chain = unwrap(loop.envs)
     if model is None or chain is None:
-        return "the environment does not tell its model, or is wrapped"
+        return "the environment does not tell its model, does not follow it, or is wrapped"
     board = _board(chain, settings, model)
     if board is None:
         return "the environment does not behave as its model says"

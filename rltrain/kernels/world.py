@@ -17,12 +17,10 @@ from rltrain.compilable import compilable
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, State
 from rltrain.envs.episode import Episode, RawReturn
+from rltrain.envs.model import PROBE_STEPS
 from rltrain.envs.single import SingleEnv
 from rltrain.envs.vector import make_env
 from rltrain.mdp import Model
-
-PROBE_STEPS = 300
-"""Steps that an environment and its model are compared for before the model is trusted."""
 
 
 class World(NamedTuple):

@@ -255,6 +255,8 @@ def action_problem(space: gym.Space[Any], *, squash: bool) -> str | None:
         return f"there is no policy over actions {space}: Discrete, MultiDiscrete, MultiBinary or Box of floats"
     if squash and not space.is_bounded():
         return f"squash needs a bounded box of actions, not {space}"
+    if squash and not (space.low < space.high).all():
+        return f"squash needs low below high in every dimension, not {space}"
     return None
 
 

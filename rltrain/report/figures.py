@@ -101,7 +101,7 @@ def _grid(curves: Sequence[Curve]) -> Array:
     first = curves[0].steps
     if len(first) <= POINTS and all(np.array_equal(curve.steps, first) for curve in curves):
         return first
-    return common_grid(curves, POINTS)
+    return np.unique(common_grid(curves, POINTS))  # one step where the last curve begins where all have ended
 
 
 def _cut(axes: Axes, values: Array) -> None:

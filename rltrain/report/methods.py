@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rltrain.comparison.methods import open_methods, task_of
+from rltrain.comparison.methods import open_methods, task_of, without_copies
 from rltrain.records import Curve, RunRecord
 from rltrain.report.style import Style, style
 
@@ -26,11 +26,16 @@ class Method:
 
     @cached_property
     def tasks(self) -> dict[str, list[RunRecord]]:
-        """Environment with its arguments -> runs in it."""
+        """Environment with its arguments -> runs in it, copies left out as a comparison leaves them out."""
         found: dict[str, list[RunRecord]] = {}
-        for run in self.runs:
+        for run in without_copies(self.runs):
             found.setdefault(task_of(run), []).append(run)
         return found
+
+    @property
+    def n(self) -> int:
+        """Runs of the task that has most of them."""
+        return max(map(len, self.tasks.values()))
 
     def on(self, task: str) -> list[RunRecord]:
         """Its runs of one task."""

@@ -77,7 +77,9 @@ def difference_section(found: Comparison | str) -> Section:
 def _figures(table: Figures, looks: Looks, index: int) -> Table:
     budget = f", {table.budget:,} steps" if table.budget else ""
     head = ["method", "n", "mean", "IQM", "median", "area under the curve"]
-    note = "Each seed counts by its last entry. Brackets: 95 % intervals, of means by Student's t, else by bootstrap."
+    several = table.budget is None
+    means = "by bootstrap" if several else "of means by Student's t, else by bootstrap"
+    note = f"Each seed counts by its last entry. Brackets: 95 % intervals, {means}."
     if table.threshold is not None:
         head.append(f"steps to {table.threshold:g}")
         note += f" {table.threshold:g} is {table.threshold_source}; steps are the median seed's."

@@ -46,7 +46,7 @@ def _draw(panels: Sequence[tuple[str, str, list[Series]]], columns: int, methods
         axes.set_title(f"{title(name)}, {task}", loc="left", size=11.5, weight="bold", pad=8)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    legend(figure, [(f"{method.name} (n = {len(method.runs)})", method.look) for method in methods])
+    legend(figure, [(f"{method.name} (n = {method.n})", method.look) for method in methods])
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, facecolor="white", metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()

@@ -33,8 +33,13 @@ Tasks = Sequence[Array]
 
 
 def difference(x: Tasks, y: Tasks) -> float:
-    """Mean over tasks of mean(x) - mean(y)."""
-    return float(mean(*x) - mean(*y))
+    """Mean over tasks of mean(x) - mean(y).
+
+    Taken about a run of x, so that equal scores differ by nothing: as rounded, means of 10 and of 7 of them may differ.
+    """
+    about = [a[0] for a in x]
+    shifted = ([task - at for task, at in zip(tasks, about, strict=True)] for tasks in (x, y))
+    return float(np.subtract(*(mean(*tasks) for tasks in shifted)))
 
 
 def _constant(x: Tasks, y: Tasks) -> bool:
@@ -48,7 +53,8 @@ def standard_error(x: Tasks, y: Tasks, more: int = 0) -> tuple[float, float]:
     have two runs.
     """
     sizes = np.array([len(task) + more for task in (*x, *y)])
-    parts = np.array([np.var(task, ddof=1) for task in (*x, *y)]) / sizes / len(x) ** 2
+    spread = [np.var(task, ddof=1) if np.ptp(task) else 0.0 for task in (*x, *y)]  # of equal scores it may be rounding
+    parts = np.array(spread) / sizes / len(x) ** 2
     square = parts.sum()
     return sqrt(square), float(square**2 / np.sum(parts**2 / (sizes - 1))) if square else 1.0
 

@@ -1,11 +1,15 @@
 """What a table asks its exploration, and what it hands to its rule: actions, probabilities, step sizes, numbers."""
 
+from types import SimpleNamespace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from by_hand import Coins, Q, agent, changed, learn
 
-from rltrain.core import Transition
-from rltrain.registry import find
+from rltrain.core import EnvSpec, Transition
+from rltrain.exploration.epsilon_z_greedy import EpsilonZGreedy
+from rltrain.registry import find, settings_class
 from rltrain.schedules import Linear
 
 LEARNERS = [
@@ -105,6 +109,26 @@ def test_the_next_action_follows_the_exploration_of_the_step_in_which_it_is_take
     assert set(made.act(np.ones(30, np.int64)).tolist()) == {0, 1}
     made.observe(step([0] * 30, [0] * 30, [1.0] * 30, [1] * 30, ends=""))
     assert (made.act(np.ones(30, np.int64)) == 1).all()
+
+
+@pytest.mark.parametrize("name", ["q_learning", *DRAW_NEXT])
+def test_every_environment_holds_an_action_of_its_own(name):
+    """Each for 5 steps; of 1,000 actions chance does not draw one twice."""
+    rng = np.random.default_rng(0)
+    rng_of_fives = SimpleNamespace(random=rng.random, integers=rng.integers, zipf=lambda mu: 5)
+    exploration = EpsilonZGreedy(EpsilonZGreedy.Config(epsilon=1.0))
+    known = EnvSpec("test", gym.spaces.Discrete(3), gym.spaces.Discrete(1_000), 2, max_episode_steps=50)
+    config = settings_class("agents", name)(name=name)
+    made = find("agents", name)(config, known, exploration=exploration, rng=rng_of_fives, device="cpu")
+    taken = []
+    for _ in range(20):
+        taken.append(made.act(np.zeros(2, np.int64)))
+        made.observe(step([0, 0], taken[-1], [0.0, 0.0], [0, 0], ends=""))
+    first, second = np.array(taken).T
+    for actions in (first, second):
+        assert [len(set(part)) for part in actions.reshape(4, 5).tolist()] == [1, 1, 1, 1]
+        assert len(set(actions.tolist())) == 4
+    assert not set(first.tolist()) & set(second.tolist())
 
 
 def test_the_next_action_is_chosen_by_the_table_before_the_update_as_in_the_book():

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from streams import REAL, UNIT, bonus, spec, step, walk
 
+from rltrain.hashing import HashSettings
+
 
 def by_dictionary(steps, key):
     """1 / sqrt(n) of everything with an equal key, one environment after the other."""
@@ -96,6 +98,39 @@ def test_bounds_bring_numbers_of_any_size_to_one_scale():
     )
     given.bonus(step(stretched, stretched))
     assert given.counts == other.counts
+
+
+def box(low, high):
+    return gym.spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
+
+
+LARGEST = float(np.finfo(np.float32).max)
+CONSTANT = box([0.0, 5.0], [1.0, 5.0])
+
+
+def test_a_number_without_a_range_and_one_of_the_greatest_range_are_taken_as_they_are():
+    """As if they had no bounds: a range of 0 or of 1e38 says nothing of where a number lies."""
+    rows = np.random.default_rng(0).uniform(0, 1, (300, 3)).astype(np.float32)
+    odd = bonus("hashed_count", spec(box([0.0, 5.0, -LARGEST], [1.0, 5.0, LARGEST]), num_envs=300))
+    free = bonus("hashed_count", spec(box([0.0, -np.inf, -np.inf], [1.0, np.inf, np.inf]), num_envs=300))
+    np.testing.assert_array_equal(odd.bonus(step(rows, rows)), free.bonus(step(rows, rows)))
+    assert len(free.counts) > 50
+
+
+@pytest.mark.parametrize(
+    ("settings", "space", "told"),
+    [
+        ({}, CONSTANT, None),
+        ({"low": (0.0, 5.0)}, CONSTANT, "x: every number of low must be below that of high"),
+        ({"low": (0.0, 4.0), "hash": "bins"}, CONSTANT, None),
+        ({"hash": "bins"}, CONSTANT, "set low and high"),
+        ({"hash": "bins"}, box([-LARGEST], [LARGEST]), "set low and high"),
+    ],
+)
+def test_bounds_are_asked_for_where_they_count(settings, space, told):
+    found = [problem.message for problem in HashSettings(**settings).hash_problems(spec(space), "bonuses", "x")]
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
 
 
 def test_hashes_follow_from_the_seed_and_more_planes_tell_more_apart():

@@ -135,6 +135,15 @@ def test_outliers_that_decide_the_mean_make_no_winner(tmp_path):
     assert pair.winner is None
 
 
+def test_outliers_are_the_reason_where_both_tests_agree_whatever_the_numbers_of_seeds(tmp_path):
+    make_group(tmp_path / "seldom", [100.0] * 6 + [-1.0] * 10)
+    make_group(tmp_path / "steady", [0.0, 0.5, 1.0] * 5)
+    (pair,) = compare(opened(tmp_path, "seldom", "steady")).pairs
+    assert max(pair.permutation, pair.welch) < 0.05
+    assert pair.winner is None
+    assert "seldom has the higher mean (p = 0.017), but a run of it is not more often the better one" in pair.verdict
+
+
 def test_unequal_spread_with_unequal_numbers_of_seeds_makes_no_winner(tmp_path):
     rng = np.random.default_rng(16)
     make_group(tmp_path / "few", rng.normal(100, 30, 5).round().tolist())
@@ -300,6 +309,12 @@ def test_of_a_metric_that_is_not_to_be_raised_it_is_only_said_which_is_higher(tm
     found = compare(opened(tmp_path, "a", "b"), metric="eval/length")
     assert found.verdict.startswith("a has a higher eval/length than b: P = 1.00")
     assert "Over the whole budget a is higher" in found.verdict
+    make_group(tmp_path / "c", FAIR[::-1], metric="eval/length")
+    runs = opened(tmp_path, "a", "b", "c")
+    of_three = compare(runs, metric="eval/length").verdict
+    assert of_three == "a has the highest mean, and has a higher eval/length than b and c."
+    with pytest.raises(ConfigError, match=r"--threshold .* not known to be better for eval/length: leave it out"):
+        compare(runs, metric="eval/length", threshold=200.0)
 
 
 def test_names_are_what_tells_the_paths_apart(tmp_path):

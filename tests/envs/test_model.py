@@ -4,11 +4,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.toy_text.blackjack import BlackjackEnv
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
+from gymnasium.envs.toy_text.utils import categorical_sample
 from gymnasium.wrappers import TransformReward
 
 from rltrain.config.schema import EnvSettings
 from rltrain.envs.blackjack import SHAPE, blackjack_model
-from rltrain.envs.model import read_model
+from rltrain.envs.model import _from_table, read_model
+from rltrain.envs.own import register
 from rltrain.mdp import one_hot, policy_value, reachable, value_iteration
 from rltrain.registry import settings_class
 
@@ -25,6 +28,16 @@ class Table(gym.Env):
         self.initial_state_distrib = np.array(start)
         self.observation_space = gym.spaces.Discrete(states, start=first)
         self.action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.s = int(categorical_sample(self.initial_state_distrib, self.np_random))
+        return self.s, {}
+
+    def step(self, action):
+        outcomes = self.P[self.s][action]
+        _, self.s, reward, over = outcomes[categorical_sample([outcome[0] for outcome in outcomes], self.np_random)]
+        return self.s, reward, over, False, {}
 
     def close(self):
         type(self).closed += 1
@@ -44,20 +57,49 @@ class Raising(gym.Env):
         raise RuntimeError("not that kind of P")
 
 
+class Changed(FrozenLakeEnv):
+    """A lake whose steps, or beginnings, are not those of its table."""
+
+    def __init__(self, change, **kwargs):
+        self.change = change
+        super().__init__(**kwargs)
+
+    def reset(self, **kwargs):
+        state, info = super().reset(**kwargs)
+        return state + (self.change == "start"), info
+
+    def step(self, action):
+        state, reward, over, cut, info = super().step(action)
+        match self.change:
+            case "reward":
+                reward -= 0.01
+            case "state":
+                state = self.s = (state + 5) % 16
+            case "end":
+                over = False
+            case "limit":
+                cut = True
+            case "float32":
+                reward = np.float32(0.1) if reward else 0.0
+        return state, reward, over, cut, info
+
+
 class OtherBlackjack(BlackjackEnv):
     """Rules that the exact model does not know."""
 
 
 @pytest.fixture(autouse=True)
 def registered():
+    register()
     extra = (TransformReward.wrapper_spec(func=lambda reward: 2 * reward),)
     gym.register("Table-v0", Table)
     gym.register("DoubledTable-v0", Table, additional_wrappers=extra)
     gym.register("NoStart-v0", NoStart)
     gym.register("Raising-v0", Raising)
     gym.register("OtherBlackjack-v0", OtherBlackjack)
+    gym.register("Changed-v0", Changed)
     yield
-    for name in ("Table-v0", "DoubledTable-v0", "NoStart-v0", "Raising-v0", "OtherBlackjack-v0"):
+    for name in ("Table-v0", "DoubledTable-v0", "NoStart-v0", "Raising-v0", "OtherBlackjack-v0", "Changed-v0"):
         del gym.registry[name]
 
 
@@ -70,8 +112,12 @@ DISCRETIZE = ("discretize", {})
 
 
 @pytest.mark.parametrize(
-    "id", ["FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4", "CliffWalking-v1", "CliffWalkingSlippery-v1", "Table-v0"]
-)
+    "id",
+    [
+        "FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4", "CliffWalking-v1", "CliffWalkingSlippery-v1", "Table-v0",
+        "rltrain/DeepSea-v0", "rltrain/SparseGrid-v0", "rltrain/RiverSwim-v0", "rltrain/NChain-v0",
+    ],
+)  # fmt: skip
 def test_a_model_has_the_outcomes_of_the_table_in_their_order(id):
     env = gym.make(id).unwrapped
     model = read_model(settings(id))
@@ -117,6 +163,22 @@ def test_keyword_arguments_reach_the_environment():
 )
 def test_what_is_not_known_exactly_has_no_model(made):
     assert read_model(made) is None
+
+
+@pytest.mark.parametrize("change", ["reward", "state", "end", "limit", "start"])
+def test_a_table_that_the_steps_do_not_follow_is_not_believed(change):
+    """A subclass keeps the table that it has inherited, whatever it does."""
+    assert read_model(settings("Changed-v0", change="nothing")) is not None
+    assert read_model(settings("Changed-v0", change=change)) is None
+
+
+def test_a_reward_may_be_rounded():
+    """0.1 as a float32 is 0.1 and a few hundred millionths of it."""
+    lake = gym.make("FrozenLake-v1", desc=["SG"], is_slippery=False).unwrapped
+    table = {s: {a: [(p, t, 0.1 * r, o) for p, t, r, o in lake.P[s][a]] for a in range(4)} for s in range(2)}
+    env = Changed("float32", desc=["SG"], is_slippery=False)
+    env.P = table
+    assert _from_table(env) is not None
 
 
 def test_the_environment_is_closed_whether_known_or_not():

@@ -45,11 +45,18 @@ def rate(model, action):
     )
 
 
-def test_the_best_of_deep_sea_is_099_and_036_where_moves_fail():
+def test_the_best_of_deep_sea_is_099_and_038_where_moves_fail():
     assert optimum(model_of("rltrain/DeepSea-v0", size=10), 10) == pytest.approx(0.99)
     stochastic = optimum(model_of("rltrain/DeepSea-v0", size=10, stochastic=True), 10)
-    # 0.9^10 find it; a row costs 0.001 as long as no move has failed: 0.001 (1 - 0.9^10) / (1 - 0.9)
-    assert stochastic == pytest.approx(0.9**10 - 0.001 * (1 - 0.9**10) / 0.1)
+    # 0.9^9 get there and are paid; a row costs 0.001 as long as no move has failed: 0.001 (1 - 0.9^10) / (1 - 0.9)
+    assert stochastic == pytest.approx(0.9**9 - 0.001 * (1 - 0.9**10) / 0.1)
+
+
+def test_a_move_of_deep_sea_that_fails_goes_straight_down():
+    """From row 1, column 1 of 4 to row 2, column 2 or 1, at the same cost."""
+    outcomes = gym.make("rltrain/DeepSea-v0", size=4, stochastic=True).unwrapped.P[5].values()
+    (right,) = [each for each in outcomes if len(each) == 2]
+    assert right == [(0.75, 10, -0.0025, False), (0.25, 9, -0.0025, False)]
 
 
 def test_swimming_pays_what_its_stationary_distribution_says():

@@ -109,3 +109,11 @@ def test_a_normalised_temperature_serves_values_of_any_scale(scale):
     selector = Boltzmann(Boltzmann.Config(temperature=1.0, normalize=True))
     np.testing.assert_allclose(probabilities(selector, [0.0, scale]), [1 / (1 + np.e), np.e / (1 + np.e)])
     np.testing.assert_allclose(probabilities(selector, [scale, scale]), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("width", [5e-324, 1e-323, 1e-300])
+def test_a_range_that_is_nearly_none_is_no_division_by_zero(width):
+    """1e-4 of the least number above 0 is 0; such a range is none, and the temperature is in units of Q."""
+    selector = Boltzmann(Boltzmann.Config(temperature=1e-4, normalize=True))
+    expected = [0.5, 0.5] if width < 1e-320 else [0.0, 1.0]
+    np.testing.assert_allclose(probabilities(selector, [0.0, width]), expected, atol=1e-12)

@@ -205,7 +205,7 @@ def test_blackjack_goes_on_exactly_in_the_other_loop(first):
 class Line(gym.Env):
     """A user's own environment of the toy-text kind: five places in a row, the last one pays."""
 
-    lies = False
+    lies = lavish = False
 
     def __init__(self):
         self.observation_space, self.action_space = gym.spaces.Discrete(5), gym.spaces.Discrete(2)
@@ -229,6 +229,8 @@ class Line(gym.Env):
     def step(self, action):
         outcomes = self.P[self.s][int(action)]
         _, self.s, reward, over = outcomes[categorical_sample([o[0] for o in outcomes], self.np_random)]
+        if self.lavish:
+            self.np_random.random()
         if self.lies and self.s == 3:
             reward += 1.0
         return self.s, reward, over, False, {}
@@ -238,6 +240,12 @@ class LyingLine(Line):
     """Its table does not say what it pays."""
 
     lies = True
+
+
+class LavishLine(Line):
+    """Draws a number that it does not need: the same outcomes as its table's, from other numbers."""
+
+    lavish = True
 
 
 class PrivateLine(Line):
@@ -260,15 +268,16 @@ def _lines():
     gym.register("Line-v0", Line, max_episode_steps=40)
     gym.register("PrivateLine-v0", PrivateLine, max_episode_steps=40)
     gym.register("LyingLine-v0", LyingLine, max_episode_steps=40)
+    gym.register("LavishLine-v0", LavishLine, max_episode_steps=40)
     yield
-    del gym.registry["PrivateLine-v0"]
-    del gym.registry["Line-v0"], gym.registry["LyingLine-v0"]
+    for name in ("Line-v0", "PrivateLine-v0", "LyingLine-v0", "LavishLine-v0"):
+        del gym.registry[name]
 
 
 @pytest.mark.usefixtures("_lines")
 def test_a_users_own_environment_with_a_model_is_compiled_and_one_that_lies_or_hides_its_state_is_not():
     assert assert_parity("q_learning", "epsilon_greedy", {"id": "Line-v0"})
-    for env in ("LyingLine-v0", "PrivateLine-v0"):
+    for env in ("LyingLine-v0", "LavishLine-v0", "PrivateLine-v0"):
         config = made("q_learning", "epsilon_greedy", {"id": env}, "auto")
         assert problems(config) == []
         experiment = build(config)
@@ -280,7 +289,8 @@ def test_a_users_own_environment_with_a_model_is_compiled_and_one_that_lies_or_h
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"env": {"id": "LyingLine-v0"}}, "does not behave as its model says"),
+        ({"env": {"id": "LyingLine-v0"}}, "does not follow it"),
+        ({"env": {"id": "LavishLine-v0"}}, "does not behave as its model says"),
         ({"env": {"id": "FrozenLake-v1", "num_envs": 2}}, "set env.num_envs to 1"),
         ({"env": {"id": "FrozenLake-v1", "wrappers": [{"name": "scale_reward", "scale": 2}]}}, "is wrapped"),
         ({"bonuses": [{"name": "count"}, {"name": "count"}]}, "only one count"),

@@ -1,6 +1,7 @@
 """Figures: what is drawn for many seeds and for few, in colours of the page, as files."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -10,7 +11,11 @@ from PIL import Image
 
 from rltrain.cli.main import main
 from rltrain.records import Curve
+from rltrain.report.blocks import Table
 from rltrain.report.figures import Series, draw_curves, drawing, legend, sheet
+from rltrain.report.methods import find_methods
+from rltrain.report.outcome import compared, outcome_section
+from rltrain.report.plotting import plot
 from rltrain.report.style import COLOURS, INK, figure_number, plain_number, steps_label, style
 from rltrain.report.svg import inline
 from rltrain.statistics.curves import mean_band
@@ -52,6 +57,12 @@ def test_a_single_entry_shows_its_seeds_and_their_mean_with_its_interval():
     (bars,) = axes.containers
     (ends,) = bars[2][0].get_segments()
     np.testing.assert_allclose(ends[:, 1], [3 - 1.963243161, 3 + 1.963243161], atol=1e-8)
+
+
+def test_single_entries_at_different_steps_are_one_point_each_where_the_last_one_is():
+    _, axes = drawn([Curve(np.array([10 * at]), np.array([float(at)])) for at in range(1, 6)])
+    assert [(line.get_xdata().tolist(), line.get_marker()) for line in axes.lines[:5]] == [([50], "o")] * 5
+    assert len(axes.containers) == 1
 
 
 def test_rare_extremes_do_not_flatten_a_curve_and_are_named():
@@ -132,6 +143,38 @@ def test_plot_writes_svg_and_png_with_a_panel_for_each_metric(tmp_path, capsys):
     assert ">Loss, CartPole-v1<" in text
     call("plot", group, "--out", tmp_path / "one.png")
     assert Image.open(tmp_path / "one.png").size[0] > 800
+
+
+def test_copies_of_runs_are_not_drawn_and_n_is_of_one_environment(tmp_path):
+    """Two seeds, one of them twice, of which a comparison takes two; and one seed in another environment."""
+    for seed in range(2):
+        group = logged(tmp_path, "a", seed, eval__return=[1.0, 2.0])
+    shutil.copytree(group / "seed-0", group / "again")
+    other = shutil.copytree(group / "seed-0", group / "lake") / "config.yaml"
+    other.write_text(other.read_text().replace("CartPole-v1", "FrozenLake-v1"))
+    (method,) = find_methods([group])
+    assert {task: len(method.curves(task, "eval/return")) for task in method.tasks} == {
+        "CartPole-v1": 2,
+        "FrozenLake-v1": 1,
+    }
+    plot(tmp_path / "x.svg", [method])
+    assert ">a (n = 2)<" in (tmp_path / "x.svg").read_text()
+
+
+def test_the_intervals_of_a_table_are_called_what_they_are(tmp_path):
+    """Of one environment Student's t for means; of all together the bootstrap, which draws within each."""
+    for seed in range(2):
+        group = logged(tmp_path, "a", seed, eval__return=[1.0, 2.0])
+    other = shutil.copytree(group / "seed-0", group / "lake") / "config.yaml"
+    other.write_text(other.read_text().replace("CartPole-v1", "FrozenLake-v1"))
+    methods = find_methods([group])
+    blocks = outcome_section(methods, compared(methods, None, None)).blocks
+    notes = {
+        block.caption: block.note for block in blocks if isinstance(block, Table) and block.name.startswith("figures")
+    }
+    assert ["Student's t" in note for note in notes.values()] == [True, True, False]
+    assert all("bootstrap" in note for note in notes.values())
+    assert list(notes)[-1].startswith("all environments")
 
 
 @pytest.mark.parametrize(

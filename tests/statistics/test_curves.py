@@ -42,6 +42,7 @@ def test_a_threshold_is_reached_at_the_first_entry_that_is_not_below_it_or_never
 def test_never_is_later_than_any_number():
     assert median_of_censored([30, None, 10]) == 30
     assert median_of_censored([30, None, None]) is None
+    assert median_of_censored([30, None]) is None  # half of them is not enough: between 30 and never lies never
     assert median_of_censored([10, 20]) == 15
 
 

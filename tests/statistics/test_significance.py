@@ -5,15 +5,18 @@ import pytest
 from golden import A, B, legacy_draws, tasks
 from scipy import stats
 
+from rltrain.comparison.pairs import pairs_of
 from rltrain.statistics.intervals import percentile_interval
 from rltrain.statistics.power import chance_to_miss, detectable_difference, seeds_to_settle
 from rltrain.statistics.significance import (
+    difference,
     hedges_g,
     holm,
     improvement_estimate,
     improvement_replicates,
     permutation_test,
     probability_of_improvement,
+    standard_error,
     welch,
 )
 
@@ -93,6 +96,17 @@ def test_without_any_spread_there_is_a_sensible_answer():
     assert chance_to_miss(3.0, [SAME], [SAME]) == 0.0
     assert detectable_difference([SAME], [SAME]) == 0.0
     assert seeds_to_settle(0.0, [SAME], [SAME]) is None
+
+
+@pytest.mark.parametrize("value", [7.93, 0.1, -0.99])
+def test_equal_scores_differ_by_nothing_whatever_their_numbers(value):
+    """As rounded, the mean of 10 equal numbers is not that of 7, nor their variance 0."""
+    x, y = [np.full(10, value)], [np.full(7, value)]
+    assert difference(x, y) == standard_error(x, y)[0] == 0.0
+    assert permutation_test(x, y) == 1.0
+    (pair,) = pairs_of({"a": x, "b": y}, {"a": x, "b": y}, "eval/return")
+    assert (pair.permutation, pair.area_difference, pair.area_holm, pair.winner) == (1.0, 0.0, 1.0, None)
+    assert pair.verdict == "a and b are the same: every run has the same score."
 
 
 def test_a_single_run_has_no_test_and_few_have_no_interval():

@@ -1,6 +1,7 @@
 """The command line as a user meets it, in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -260,6 +261,32 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_line_and_harms_
     kept = checkpoint.newest(folder / "checkpoints", on_corrupt=lambda path, why: pytest.fail(why))
     assert kept is not None
     assert kept.step >= 250
+
+
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0-1")])
+def test_training_goes_on_when_nobody_reads_what_it_prints(seeds, tmp_path):
+    config = ROOT / "configs" / "q_learning_frozenlake_4x4.yaml"
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head -1` does after a line
+    done = subprocess.run(
+        [
+            *RLTRAIN,
+            "train",
+            config,
+            "train.total_steps=2_000",
+            "train.compile=off",
+            *seeds,
+            "--run-dir",
+            tmp_path / "run",
+        ],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from rltrain.cli.display import LINE_SECONDS
+from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import MISSING
 from rltrain.launch.group import Group as Seeds
 from rltrain.launch.job import Event
@@ -46,7 +45,7 @@ class Board:
         self._group = group
         self._total = group.config.train.total_steps
         self._quiet = quiet
-        self._console = Console(stderr=not sys.stdout.isatty() and quiet, highlight=False)
+        self._console = Terminal(highlight=False)
         self._notes: set[str] = set()
         self._began = self._printed = time.monotonic()
         self._rows = {seed: self._row(seed, seed in todo) for seed in group.seeds}

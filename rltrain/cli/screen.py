@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from rltrain.cli.board import clock, score_in
-from rltrain.cli.display import LINE_SECONDS
+from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import Group as Seeds
 from rltrain.launch.job import Event
 
@@ -38,7 +37,7 @@ class Screen:
         """`rows` gives as many rows as it is told that there is room for, `line` the line below them."""
         self.heads, self.rows, self.line = heads, rows, line
         self._quiet = quiet
-        self._console = Console(stderr=not sys.stdout.isatty() and quiet, highlight=False)
+        self._console = Terminal(highlight=False)
         self.live = not quiet and self._console.is_terminal
         self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
         self._printed = time.monotonic()

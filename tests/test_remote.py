@@ -2,6 +2,7 @@
 
 import threading
 from concurrent import futures
+from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -19,7 +20,7 @@ from rltrain.launch.job import MAX_LOST, Event, Job, Losses, in_turn
 from rltrain.launch.mirror import Mirror, apply
 from rltrain.launch.remote import Again, RayLauncher
 from rltrain.records import RunRecord, Status
-from rltrain.rundir import is_locked
+from rltrain.rundir import is_locked, lock_run
 
 
 @pytest.fixture
@@ -102,6 +103,25 @@ def test_a_run_is_called_off_where_it_trains_and_where_there_is_no_machine_for_i
     assert events == [(1, "started", None), (1, "ended", "interrupted")]
     assert not later.folder.exists()
     assert not list((tmp_path / "group").glob(".mark-*"))
+
+
+def test_a_run_that_somebody_else_trains_fails_alone(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "Host", Distant)
+    work, ended = jobs(tiny, tmp_path / "group", (0, 1, 2), "train.compile=off"), []
+
+    def listen(event):
+        if event.kind in ("ended", "failed"):
+            ended.append((event.job.config.seed, event.kind, event.data.get("reason")))
+
+    with ExitStack() as held:
+        for job in (work[0], work[2]):  # before there is a machine, and when there is one
+            job.folder.mkdir()
+            held.enter_context(lock_run(job.folder))
+        RayLauncher(Ray(cpus=1)).run(in_turn(work), listen)
+    failed, trained, failed_too = ended
+    assert (failed[:2], trained, failed_too[:2]) == ((0, "failed"), (1, "ended", None), (2, "failed"))
+    assert str(work[0].folder) in failed[2]
+    assert str(work[2].folder) in failed_too[2]
 
 
 def test_a_machine_with_something_else_installed_is_refused_by_name(tiny, tmp_path, monkeypatch):

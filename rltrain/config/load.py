@@ -158,6 +158,8 @@ def _override(data: dict[str, Any], text: str, origins: dict[Path, str]) -> None
     if not fits and not (isinstance(at, list) and isinstance(last, int) and last < len(at)):
         raise ConfigError(f"{text} (command line): there is no '{last}' to set")
     at[last] = parsed
+    for replaced in [origin for origin in origins if origin[: len(path)] == path]:
+        del origins[replaced]
     origins[path] = text
 
 
@@ -218,7 +220,9 @@ def _line(lines: dict[Path, int], path: Path) -> int:
 
 
 def _where(source: str, lines: dict[Path, int], overrides: dict[Path, str], path: Path) -> str:
-    for origin, text in overrides.items():
-        if path[: len(origin)] == origin or (origin[: len(path)] == path and path not in lines):
-            return f"{text} (command line)"
+    around = (origin for origin in overrides if path[: len(origin)] == origin)
+    within = (origin for origin in overrides if origin[: len(path)] == path and path not in lines)
+    origin = max(around, key=len, default=next(within, None))
+    if origin is not None:
+        return f"{overrides[origin]} (command line)"
     return f"{source}:{_line(lines, path)}" if lines else source

@@ -120,6 +120,15 @@ def test_overrides_go_through_the_same_loader():
     assert "expected key=value" in messages(GOOD, ["seed"])[0]
 
 
+def test_a_mistake_is_placed_at_the_override_that_was_the_last_to_set_it():
+    block, setting = "agent={name: q_learning}", "agent.lerning_rate=0.1"
+    (message,) = messages(GOOD, [block, setting])
+    assert message.startswith(f"{setting} (command line): agent.lerning_rate: unknown key")
+    block = "agent={name: q_learning, gama: 1}"
+    (message,) = messages(GOOD, ["agent.gama=2", block])
+    assert message.startswith(f"{block} (command line): agent.gama: unknown key")
+
+
 def test_problems_found_later_are_placed_in_the_file():
     loaded = parse(GOOD, source="x.yaml", overrides=["seed=3"])
     assert loaded.explain([Problem("seed", "odd"), Problem("agent.gamma", "too small"), Problem("agent.tau", "?")]) == [

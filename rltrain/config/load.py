@@ -140,8 +140,9 @@ def _load(data: dict[str, Any], source: str, lines: dict[Path, int], overrides: 
 def _override(data: dict[str, Any], text: str, origins: dict[Path, str]) -> None:
     key, equals, value = text.partition("=")
     path = parse_path(key)
-    if not equals or not path:
-        raise ConfigError(f"{text} (command line): expected key=value, for example agent.learning_rate=3e-4")
+    if not equals or not path or dotted(path) != key:
+        example = "agent.learning_rate=3e-4 or bonuses[0].scale=0.1"
+        raise ConfigError(f"{text} (command line): expected key=value, for example {example}")
     at: Any = data
     for here, step in pairwise(path):
         if isinstance(at, dict) and isinstance(here, str):

@@ -117,7 +117,16 @@ def test_overrides_go_through_the_same_loader():
     assert messages(GOOD, ["seed=017"])[0].startswith("seed=017 (command line): '017' begins with 0")
     twice = "exploration={name: epsilon_greedy, name: greedy}"
     assert messages(GOOD, [twice]) == [f"{twice} (command line): duplicate key 'name' (first on line 1)"]
-    assert "expected key=value" in messages(GOOD, ["seed"])[0]
+    for odd in (
+        "seed",
+        "=3",
+        "[seed=3",
+        "agent..gamma=0.5",
+        "agent.gamma]=0.5",
+        ".seed=3",
+        "bonuses[00]={name: count}",
+    ):
+        assert "expected key=value" in messages(GOOD, [odd])[0]
 
 
 def test_a_mistake_is_placed_at_the_override_that_was_the_last_to_set_it():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -302,7 +303,12 @@ def test_what_cannot_be_is_refused_before_any_work(tiny, group, tmp_path):
         train([str(tiny)], seeds="0-1", resume=group, run_dir=tmp_path / "other")
     with pytest.raises(ConfigError, match=r"agent\.gamma=0\.5 \(command line\): agent\.gamma: was 0\.99, is 0\.5 now"):
         train([str(tiny), "agent.gamma=0.5"], resume=group)
-    with pytest.raises(ConfigError, match="seeds: was not set, is '0-1' now"):
+    block = "agent={name: q_learning, learning_rate: 0.1, gamma: 0.5}"
+    with pytest.raises(ConfigError, match=f"^{re.escape(block)} .command line.: agent.gamma: was 0.99, is 0.5 now"):
+        train([block], resume=group)
+    with pytest.raises(ConfigError, match="^exploration=.* line.: exploration.name: was epsilon_greedy, is greedy now"):
+        train(["exploration={name: greedy}"], resume=group)
+    with pytest.raises(ConfigError, match="seeds: was not set, is 0-1 now"):
         train(resume=group / "seed-0", seeds="0-1")
     with lock_run(group), pytest.raises(RunLocked):
         train(resume=group)

@@ -85,7 +85,7 @@ class Board:
             row.score = row.score if data["eval"] is None else data["eval"]
         elif event.kind == "note" and data["text"] not in self._notes:
             self._notes.add(data["text"])
-            self.say(data["text"] if data["text"].startswith("warning") else f"note: {data['text']}")
+            self.say(noted(data["text"]))
         elif event.kind in ("ended", "failed"):
             self._ended(seed, row, event)
         if self._live is None and time.monotonic() - self._printed >= LINE_SECONDS:
@@ -166,6 +166,11 @@ class Board:
             self.say(f"do what is missing with: rltrain train --resume {folder}")
         else:
             self.say(f"next: rltrain eval {folder}   or: tensorboard --logdir {folder}")
+
+
+def noted(text: str) -> str:
+    """What a run wants to be known, as a line."""
+    return text if text.startswith("warning") else f"note: {text}"
 
 
 def clock(seconds: float) -> str:

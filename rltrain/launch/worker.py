@@ -91,8 +91,9 @@ class Reporter:
     def watch(self, run: Run) -> None:
         """Take figures from this run."""
         self._run = run
-        if run.experiment.note is not None:
-            self._tell("note", {"text": run.experiment.note})
+        for note in (run.experiment.note, *run.experiment.notes):
+            if note is not None:
+                self._tell("note", {"text": note})
 
     def __call__(self, progress: Progress) -> bool:
         """Tell, when it is time."""

@@ -115,6 +115,7 @@ def test_overrides_go_through_the_same_loader():
         "agent.gama=1 (command line): agent.gama: unknown key, did you mean 'gamma'?"
     ]
     assert messages(GOOD, ["seed=017"])[0].startswith("seed=017 (command line): '017' begins with 0")
+    assert "must be at most 1,000,000,000" in messages(GOOD, ["env.max_episode_steps=2_000_000_000"])[0]
     twice = "exploration={name: epsilon_greedy, name: greedy}"
     assert messages(GOOD, [twice]) == [f"{twice} (command line): duplicate key 'name' (first on line 1)"]
     for odd in (

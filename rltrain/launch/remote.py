@@ -18,7 +18,7 @@ from typing import Any
 
 from rltrain.cluster import NoCluster
 from rltrain.core import RltrainError
-from rltrain.launch.host import Greeting, Host, Told, what_runs
+from rltrain.launch.host import Greeting, Host, Told
 from rltrain.launch.job import Event, Job, Losses, NextJob
 from rltrain.launch.mirror import Mirror, apply
 from rltrain.launch.processes import order_of, places
@@ -26,6 +26,7 @@ from rltrain.launch.slots import TICK_SECONDS, Heard, Slot, SlotLauncher
 from rltrain.launch.worker import GRACE_SECONDS
 from rltrain.records import SUMMARY
 from rltrain.rundir import lock_run, write_atomic
+from rltrain.sittings import what_runs
 
 PATIENCE_SECONDS = 15.0
 """A job that has no machine for so long is told of."""

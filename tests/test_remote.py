@@ -3,6 +3,7 @@
 import threading
 from concurrent import futures
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from rltrain.launch.host import Host
 from rltrain.launch.job import MAX_LOST, Event, Job, Losses, in_turn
 from rltrain.launch.mirror import Mirror, apply
 from rltrain.launch.remote import Again, RayLauncher
+from rltrain.launch.worker import _reason
 from rltrain.records import RunRecord, Status
 from rltrain.rundir import is_locked, lock_run
 
@@ -133,6 +135,19 @@ def test_a_machine_with_something_else_installed_is_refused_by_name(tiny, tmp_pa
     monkeypatch.setattr(remote, "Host", Old)
     with pytest.raises(cluster.NoCluster, match=r"machine old-1 has numpy 1\.0 \(here: "):
         RayLauncher(Ray()).run(in_turn(jobs(tiny, tmp_path / "group", (0,))), lambda event: None)
+
+
+def test_an_error_is_told_in_one_line_also_where_it_says_nothing(monkeypatch):
+    assert _reason(ValueError("\n one\ntwo")) == "ValueError: one"
+    assert [_reason(ValueError()), _reason(ConfigError("a\nb"))] == ["ValueError", "a"]
+    ray = SimpleNamespace(exceptions=SimpleNamespace(AuthenticationError=PermissionError))
+
+    def silent(*arguments, **options):
+        raise ConnectionError
+
+    monkeypatch.setattr(cluster, "_init", silent)
+    with pytest.raises(cluster.NoCluster, match=r"with the cluster's token: ConnectionError$"):
+        cluster._init_there(ray, "host:1")
 
 
 def test_a_job_is_given_up_when_it_is_lost_too_often_without_a_new_checkpoint(tiny, tmp_path):

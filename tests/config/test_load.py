@@ -190,12 +190,7 @@ def test_what_is_dumped_loads_back_equal():
 @given(st.text(max_size=30))
 def test_any_text_survives_dumping(value):
     config = from_dict({**to_dict(parse(GOOD, source="x").config), "env": {"id": "A", "kwargs": {"k": value}}}).config
-    try:
-        again = parse(dump(config), source="y").config
-    except ConfigError as error:  # control characters are not text in YAML
-        assert "character" in str(error)
-    else:
-        assert again.env.kwargs["k"] == value
+    assert parse(dump(config), source="y").config.env.kwargs["k"] == value
 
 
 @settings(max_examples=150, deadline=None)

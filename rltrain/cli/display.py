@@ -141,7 +141,7 @@ class Display:
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")
         else:
-            self._print(f"next: rltrain eval {self._folder}   or: tensorboard --logdir runs")
+            self._print(f"next: rltrain eval {self._folder}   or: tensorboard --logdir {self._folder}")
 
     def _print(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)

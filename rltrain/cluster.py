@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rltrain.core import ConfigError, RltrainError
+from rltrain.core import ConfigError, RltrainError, first_line
 from rltrain.sittings import usable_cores
 
 STORE_BYTES = 80 << 20
@@ -88,8 +88,7 @@ def _init_here(ray: Any, cpus: int, folder: str) -> None:
     try:
         _init(ray, address="local", num_cpus=cpus, include_dashboard=False, **store)
     except Exception as error:  # Ray's own word for a machine that is too slow to start it in its time
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise NoCluster(f"Ray could not be started on this machine: {reason}") from None
+        raise NoCluster(f"Ray could not be started on this machine: {first_line(error)}") from None
 
 
 def _found(address: str) -> str:
@@ -137,7 +136,7 @@ def _init_there(ray: Any, host: str) -> None:
     except (ConnectionError, RuntimeError) as error:
         raise NoCluster(
             f"cannot join the Ray cluster at {host}: this machine must be in it (ray start --address={host}), with the "
-            f"cluster's token: {str(error).splitlines()[0]}"
+            f"cluster's token: {first_line(error)}"
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rltrain.core import RltrainError
+from rltrain.core import RltrainError, first_line
 from rltrain.lazy import lazy_module
 from rltrain.team import Team, Tensor
 
@@ -100,5 +100,4 @@ def _asked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
         return call(*arguments, **options)
     except RuntimeError as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TeamLost(f"the other ranks do not answer: {reason}") from error
+        raise TeamLost(f"the other ranks do not answer: {first_line(error)}") from error

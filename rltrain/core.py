@@ -98,6 +98,11 @@ class RltrainError(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class ConfigError(RltrainError):
     """The configuration is wrong. Carries every problem found, each a line ready to print."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 
 from rltrain.config.schema import Config, EnvSettings
-from rltrain.core import ConfigError, EnvSpec, Problem
+from rltrain.core import ConfigError, EnvSpec, Problem, first_line
 from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.own import prepare
 from rltrain.envs.vector import describe, make_env, make_vector
@@ -59,8 +59,8 @@ def environment_problems(config: Config) -> list[Problem]:
             make_env(bare).close()
         except Exception as inner:
             where = "env.kwargs" if env.kwargs else "env.id"
-            return [Problem(where, f"{env.id} cannot be made: {_first_line(inner)}")]
-        return [Problem("env.wrappers", _first_line(error))]
+            return [Problem(where, f"{env.id} cannot be made: {first_line(inner)}")]
+        return [Problem("env.wrappers", first_line(error))]
     return []
 
 
@@ -103,10 +103,6 @@ def _wrapper_problems(env: EnvSettings) -> Iterator[Problem]:
             yield Problem(
                 "env.wrappers", f"{seen[-1]} sees all environments together: put it after {name}, which does not"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def problems(config: Config) -> list[Problem]:

@@ -8,6 +8,7 @@ Source: Sutton and Barto 2018, "Reinforcement Learning: An Introduction", chapte
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -117,14 +118,12 @@ def _check(probability: Array, following: Array, reward: Array) -> None:
 
 def expected_reward(model: Model) -> Array:
     """Mean reward (S, A) of one step: r(s, a) = sum_k p_k r_k. Source: Sutton and Barto 2018, equation 3.5."""
-    mean: Array = (model.probability * model.reward).sum(-1)
-    return mean
+    return np.asarray((model.probability * model.reward).sum(-1))
 
 
 def _ahead(model: Model, values: Array) -> Array:
     """Mean value (S, A) of what follows; `values` is (S,)."""
-    mean: Array = np.einsum("sak,sak->sa", model.continuing, values[model.next_state])
-    return mean
+    return np.asarray(np.einsum("sak,sak->sa", model.continuing, values[model.next_state]))
 
 
 def backup(model: Model, values: Array, gamma: float) -> Array:
@@ -154,9 +153,8 @@ def value_iteration(
     values = q.max(1)
     for sweep in range(2, max_sweeps + 1):
         q = reward + gamma * _ahead(model, values)
-        new = q.max(1)
-        change = float(np.abs(new - values).max())
-        values = new
+        before, values = values, q.max(1)
+        change = float(np.abs(values - before).max())
         if change <= tolerance * max(1.0, float(np.abs(values).max())):
             return q, sweep
     return q, max_sweeps
@@ -169,8 +167,7 @@ def greedy_policy(q: Array) -> Array:
 
 def one_hot(actions: Array, count: int) -> Array:
     """The policy (S, count) that takes `actions` (S,)."""
-    policy: Array = np.eye(count)[actions]
-    return policy
+    return np.asarray(np.eye(count)[actions])
 
 
 def uniform_policy(model: Model) -> Array:
@@ -267,10 +264,7 @@ def finite_horizon_value(model: Model, policy: Array, horizon: int) -> Array:
     V_h = r + P V_{h-1}, V_0 = 0. Source: Puterman 1994, section 4.2.
     """
     reward, transitions = _chain(model, policy)
-    values = np.zeros(model.states)
-    for _ in range(horizon):
-        values = reward + transitions @ values
-    return values
+    return _repeated(lambda values: reward + transitions @ values, model.states, horizon)
 
 
 def finite_horizon_optimum(model: Model, horizon: int) -> Array:
@@ -279,9 +273,14 @@ def finite_horizon_optimum(model: Model, horizon: int) -> Array:
     V_h = max_a (r + P V_{h-1}), V_0 = 0. Source: Puterman 1994, section 4.3 (backward induction).
     """
     reward = expected_reward(model)
-    values = np.zeros(model.states)
-    for _ in range(horizon):
-        values = (reward + _ahead(model, values)).max(1)
+    return _repeated(lambda values: (reward + _ahead(model, values)).max(1), model.states, horizon)
+
+
+def _repeated(step: Callable[[Array], Array], states: int, times: int) -> Array:
+    """Values (S,) after so many steps from 0; once a step changes nothing, no later one does."""
+    before, values = np.full(states, np.nan), np.zeros(states)
+    while times and not np.array_equal(before, values):
+        before, values, times = values, step(values), times - 1
     return values
 
 

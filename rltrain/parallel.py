@@ -18,7 +18,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.callbacks import number
 from rltrain.collective import TeamLost
-from rltrain.core import Agent, Array, Metrics, Progress, RltrainError, State
+from rltrain.core import Agent, Array, Metrics, Progress, RltrainError, State, first_line
 from rltrain.envs.vector import load_wrapper_state, wrapper_state
 from rltrain.loop import EnvironmentLoop
 from rltrain.team import Team
@@ -232,5 +232,4 @@ def _outcome(future: Future[Told]) -> Told | None:
         return None
     if (error := future.exception()) is None:
         return future.result()
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return Told(None, f"its process is gone ({first}); --resume goes on from the newest checkpoint", 71)
+    return Told(None, f"its process is gone ({first_line(error)}); --resume goes on from the newest checkpoint", 71)

@@ -14,7 +14,7 @@ from rltrain.cluster import NoCluster, connected
 from rltrain.collective import TorchTeam, joined_store, opened_store
 from rltrain.parallel import Call, Rank, RankFailed, Told, answers, told
 from rltrain.registry import load_plugins, plugins
-from rltrain.sittings import source, usable_cores, versions
+from rltrain.sittings import usable_cores, what_runs
 from rltrain.team import Team
 
 PLACES_SECONDS = 60.0
@@ -119,8 +119,3 @@ def _places(ray: Any, size: int, gpu: bool) -> Iterator[list[dict[str, Any]]]:
 def _call(actor: Any, method: str, *arguments: Any) -> Future[Told]:
     future: Future[Told] = actor.tell.remote(method, *arguments).future()
     return future
-
-
-def what_runs() -> dict[str, str]:
-    """Versions of all that decides what a run does."""
-    return {**versions(), "source": source()}

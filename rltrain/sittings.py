@@ -45,6 +45,11 @@ def source() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+def what_runs() -> dict[str, str]:
+    """Versions of everything that decides what a run does."""
+    return {**versions(), "source": source()}
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -55,7 +60,7 @@ def platform_of(device: str) -> dict[str, Any]:
     cores = usable_cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return {
-        "versions": {**versions(), "source": source()},
+        "versions": what_runs(),
         "machine": {
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             "cpu": _processor(),

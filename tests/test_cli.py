@@ -1,6 +1,7 @@
 """The command line as a user meets it, in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rltrain.cli.schema import schema
+from rltrain.rundir import CannotCreate
 
 RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
 CONTRACT = {
@@ -37,6 +41,7 @@ def run(tmp_path_factory):
     assert "finished at step 1,500" in done.stdout
     assert ", success rate " in done.stdout
     assert ", mean length " in done.stdout
+    assert f"tensorboard --logdir {folder / 'run'}\n" in done.stdout
     return folder / "run"
 
 
@@ -184,7 +189,8 @@ class AlwaysRight:
 ''')
     own = ("env.id=Corridor-v0", "exploration={name: always_right}", "train.total_steps=400")
     done = rltrain("check", small_config, *own, code=2, cwd=tmp_path)
-    assert "--plugin" in done.stderr or "unknown" in done.stderr
+    assert "--plugin" in done.stderr
+    assert "unknown" in done.stderr
     rltrain("train", small_config, *own, "--plugin", "mine", "--run-dir", "run", "--quiet", cwd=tmp_path)
     report = json.loads(rltrain("eval", "run", "--plugin", "mine", "--json", cwd=tmp_path).stdout)
     assert report["return_mean"] == 1.0
@@ -260,6 +266,39 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_one_line_and_harms_
     kept = checkpoint.newest(folder / "checkpoints", on_corrupt=lambda path, why: pytest.fail(why))
     assert kept is not None
     assert kept.step >= 250
+
+
+def test_a_schema_that_cannot_be_written_is_refused_by_its_name(tmp_path):
+    with pytest.raises(CannotCreate, match=r"s\.json: cannot be written: there is no folder .*none$"):
+        schema(tmp_path / "none" / "s.json")
+    schema(tmp_path / "s.json")
+    assert (tmp_path / "s.json").read_text() == (ROOT / "configs" / "schema.json").read_text()
+
+
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "0-1")])
+def test_training_goes_on_when_nobody_reads_what_it_prints(seeds, tmp_path):
+    config = ROOT / "configs" / "q_learning_frozenlake_4x4.yaml"
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head -1` does after a line
+    done = subprocess.run(
+        [
+            *RLTRAIN,
+            "train",
+            config,
+            "train.total_steps=2_000",
+            "train.compile=off",
+            *seeds,
+            "--run-dir",
+            tmp_path / "run",
+        ],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,28 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rltrain import checkpoint
+from rltrain.cli.board import Board
 from rltrain.cli.evaluate import evaluate
+from rltrain.cli.screen import GroupsBoard
 from rltrain.cli.train import train
-from rltrain.config.load import load
+from rltrain.cli.tune_board import TrialBoard
+from rltrain.config.load import load, parse
 from rltrain.core import ConfigError
 from rltrain.experiment import Run
+from rltrain.launch.group import Group
+from rltrain.launch.job import Event
+from rltrain.launch.worker import Reporter
 from rltrain.records import Status, find_runs
 from rltrain.rundir import CannotCreate, NoRun, RunLocked, is_locked, lock_run, resolve_run
 
@@ -302,8 +310,35 @@ def test_what_cannot_be_is_refused_before_any_work(tiny, group, tmp_path):
         train([str(tiny)], seeds="0-1", resume=group, run_dir=tmp_path / "other")
     with pytest.raises(ConfigError, match=r"agent\.gamma=0\.5 \(command line\): agent\.gamma: was 0\.99, is 0\.5 now"):
         train([str(tiny), "agent.gamma=0.5"], resume=group)
-    with pytest.raises(ConfigError, match="seeds: was not set, is '0-1' now"):
+    block = "agent={name: q_learning, learning_rate: 0.1, gamma: 0.5}"
+    with pytest.raises(ConfigError, match=f"^{re.escape(block)} .command line.: agent.gamma: was 0.99, is 0.5 now"):
+        train([block], resume=group)
+    with pytest.raises(
+        ConfigError, match=r"^exploration=.* line.: exploration.name: was epsilon_greedy, is greedy now"
+    ):
+        train(["exploration={name: greedy}"], resume=group)
+    with pytest.raises(ConfigError, match="seeds: was not set, is 0-1 now"):
         train(resume=group / "seed-0", seeds="0-1")
     with lock_run(group), pytest.raises(RunLocked):
         train(resume=group)
     assert not list(tmp_path.iterdir())
+
+
+def test_whatever_a_run_notes_is_said_once_of_a_group_several_groups_and_a_search(tmp_path, capsys):
+    told = []
+    experiment = SimpleNamespace(note="not compiled", notes=("replay takes 9 GiB",))
+    Reporter(lambda kind, data: told.append((kind, data["text"]))).watch(SimpleNamespace(experiment=experiment))
+    assert told == [("note", "not compiled"), ("note", "replay takes 9 GiB")]
+    config = parse(TINY, source="tiny").config
+    groups = [Group.of(tmp_path / name, config, [0, 1]) for name in "ab"]
+    study = SimpleNamespace(trials=list, budget=2)
+    listeners = [
+        Board(groups[0], [0, 1], quiet=False),
+        GroupsBoard(["a", "b"], groups, quiet=False),
+        TrialBoard(study, "", quiet=False).listen,
+    ]
+    for listen in listeners:
+        for group in groups[:1] if listen is listeners[0] else groups:
+            for job in group.jobs():
+                listen(Event(job, "note", {"text": "replay takes 9 GiB"}))
+        assert capsys.readouterr().out == "note: replay takes 9 GiB\n"

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from rltrain import mdp
 from rltrain.mdp import (
     Model,
     backup,
@@ -216,6 +217,30 @@ def test_values_within_a_horizon_are_those_of_hand():
     # one step: wait, take 10; two: jump and take 10, stay and take 10; three: jump, stay, take
     for horizon, values in {0: [0, 0, 0], 1: [1, 10, 0], 2: [10, 12, 1], 3: [12, 14, 10]}.items():
         assert finite_horizon_optimum(TINY, horizon).tolist() == values
+
+
+def test_a_horizon_beyond_which_no_value_changes_takes_no_time(monkeypatch):
+    model = Model.from_table(*random_table(np.random.default_rng(0), ends=0.3))
+    policy, horizon = uniform_policy(model), 3_000
+    (reward, transitions), ahead = mdp._chain(model, policy), mdp._ahead
+    value, best, steps = np.zeros(model.states), np.zeros(model.states), itertools.count()
+    for _ in range(horizon):
+        value, best = reward + transitions @ value, (expected_reward(model) + ahead(model, best)).max(1)
+
+    class Counted:
+        """A matrix that will not be asked too often."""
+
+        def __init__(self, matrix):
+            self.matrix = matrix
+
+        def __matmul__(self, values):
+            assert next(steps) < 2 * horizon
+            return self.matrix @ values
+
+    monkeypatch.setattr(mdp, "_chain", lambda model, policy: (reward, Counted(transitions)))
+    monkeypatch.setattr(mdp, "_ahead", lambda model, values: ahead(model, (Counted(np.eye(len(values))) @ values)))
+    assert finite_horizon_value(model, policy, 10**9).tolist() == value.tolist()
+    assert finite_horizon_optimum(model, 10**9).tolist() == best.tolist()
 
 
 @pytest.mark.parametrize("seed", range(10))

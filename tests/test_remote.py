@@ -2,6 +2,8 @@
 
 import threading
 from concurrent import futures
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -18,8 +20,9 @@ from rltrain.launch.host import Host
 from rltrain.launch.job import MAX_LOST, Event, Job, Losses, in_turn
 from rltrain.launch.mirror import Mirror, apply
 from rltrain.launch.remote import Again, RayLauncher
+from rltrain.launch.worker import _reason
 from rltrain.records import RunRecord, Status
-from rltrain.rundir import is_locked
+from rltrain.rundir import is_locked, lock_run
 
 
 @pytest.fixture
@@ -104,6 +107,25 @@ def test_a_run_is_called_off_where_it_trains_and_where_there_is_no_machine_for_i
     assert not list((tmp_path / "group").glob(".mark-*"))
 
 
+def test_a_run_that_somebody_else_trains_fails_alone(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "Host", Distant)
+    work, ended = jobs(tiny, tmp_path / "group", (0, 1, 2), "train.compile=off"), []
+
+    def listen(event):
+        if event.kind in ("ended", "failed"):
+            ended.append((event.job.config.seed, event.kind, event.data.get("reason")))
+
+    with ExitStack() as held:
+        for job in (work[0], work[2]):  # before there is a machine, and when there is one
+            job.folder.mkdir()
+            held.enter_context(lock_run(job.folder))
+        RayLauncher(Ray(cpus=1)).run(in_turn(work), listen)
+    failed, trained, failed_too = ended
+    assert (failed[:2], trained, failed_too[:2]) == ((0, "failed"), (1, "ended", None), (2, "failed"))
+    assert str(work[0].folder) in failed[2]
+    assert str(work[2].folder) in failed_too[2]
+
+
 def test_a_machine_with_something_else_installed_is_refused_by_name(tiny, tmp_path, monkeypatch):
     class Old(Host):
         def greet(self, mark):
@@ -113,6 +135,19 @@ def test_a_machine_with_something_else_installed_is_refused_by_name(tiny, tmp_pa
     monkeypatch.setattr(remote, "Host", Old)
     with pytest.raises(cluster.NoCluster, match=r"machine old-1 has numpy 1\.0 \(here: "):
         RayLauncher(Ray()).run(in_turn(jobs(tiny, tmp_path / "group", (0,))), lambda event: None)
+
+
+def test_an_error_is_told_in_one_line_also_where_it_says_nothing(monkeypatch):
+    assert _reason(ValueError("\n one\ntwo")) == "ValueError: one"
+    assert [_reason(ValueError()), _reason(ConfigError("a\nb"))] == ["ValueError", "a"]
+    ray = SimpleNamespace(exceptions=SimpleNamespace(AuthenticationError=PermissionError))
+
+    def silent(*arguments, **options):
+        raise ConnectionError
+
+    monkeypatch.setattr(cluster, "_init", silent)
+    with pytest.raises(cluster.NoCluster, match=r"with the cluster's token: ConnectionError$"):
+        cluster._init_there(ray, "host:1")
 
 
 def test_a_job_is_given_up_when_it_is_lost_too_often_without_a_new_checkpoint(tiny, tmp_path):

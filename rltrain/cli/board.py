@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from rltrain.cli.display import LINE_SECONDS
+from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import MISSING
 from rltrain.launch.group import Group as Seeds
 from rltrain.launch.job import Event
@@ -46,7 +45,7 @@ class Board:
         self._group = group
         self._total = group.config.train.total_steps
         self._quiet = quiet
-        self._console = Console(stderr=not sys.stdout.isatty() and quiet, highlight=False)
+        self._console = Terminal(highlight=False)
         self._notes: set[str] = set()
         self._began = self._printed = time.monotonic()
         self._rows = {seed: self._row(seed, seed in todo) for seed in group.seeds}
@@ -86,7 +85,7 @@ class Board:
             row.score = row.score if data["eval"] is None else data["eval"]
         elif event.kind == "note" and data["text"] not in self._notes:
             self._notes.add(data["text"])
-            self.say(data["text"] if data["text"].startswith("warning") else f"note: {data['text']}")
+            self.say(noted(data["text"]))
         elif event.kind in ("ended", "failed"):
             self._ended(seed, row, event)
         if self._live is None and time.monotonic() - self._printed >= LINE_SECONDS:
@@ -167,6 +166,11 @@ class Board:
             self.say(f"do what is missing with: rltrain train --resume {folder}")
         else:
             self.say(f"next: rltrain eval {folder}   or: tensorboard --logdir {folder}")
+
+
+def noted(text: str) -> str:
+    """What a run wants to be known, as a line."""
+    return text if text.startswith("warning") else f"note: {text}"
 
 
 def clock(seconds: float) -> str:

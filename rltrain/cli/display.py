@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,17 @@ ON_LINES = (("success rate", "rollout/success_rate"), ("length", "rollout/length
 """Those that a bar of 80 columns has no room for."""
 
 
+class Terminal(Console):
+    """A console whose reader may go away: training goes on, unseen."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program."""
+        self.quiet = True
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())  # also for what its buffer still has, and for who else prints
+        os.close(nothing)
+
+
 class Display:
     """A listener of the training loop that prints; it changes nothing and costs next to nothing."""
 
@@ -43,7 +55,7 @@ class Display:
         self._config = config
         self._folder = folder
         self._quiet = quiet
-        self._console = Console(stderr=not sys.stdout.isatty() and quiet, highlight=False)
+        self._console = Terminal(highlight=False)
         self._live = not quiet and self._console.is_terminal
         self._bar: Progress | None = None
         self._task: Any = None
@@ -129,7 +141,7 @@ class Display:
         if summary["status"] == "interrupted":
             self._print(f"go on with: rltrain train --resume {self._folder}")
         else:
-            self._print(f"next: rltrain eval {self._folder}   or: tensorboard --logdir runs")
+            self._print(f"next: rltrain eval {self._folder}   or: tensorboard --logdir {self._folder}")
 
     def _print(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)

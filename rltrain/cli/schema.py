@@ -18,8 +18,11 @@ def schema(
     import json
 
     from rltrain.config.jsonschema import json_schema
+    from rltrain.report.output import check_output
     from rltrain.rundir import write_atomic
 
+    if out is not None:
+        check_output(out, [".json"])
     use_plugins(plugin)
     text = json.dumps(json_schema(), indent=2) + "\n"
     if out is None:

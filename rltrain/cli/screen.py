@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from rltrain.cli.board import clock, score_in
-from rltrain.cli.display import LINE_SECONDS
+from rltrain.cli.board import clock, noted, score_in
+from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import Group as Seeds
 from rltrain.launch.job import Event
 
@@ -38,10 +37,11 @@ class Screen:
         """`rows` gives as many rows as it is told that there is room for, `line` the line below them."""
         self.heads, self.rows, self.line = heads, rows, line
         self._quiet = quiet
-        self._console = Console(stderr=not sys.stdout.isatty() and quiet, highlight=False)
+        self._console = Terminal(highlight=False)
         self.live = not quiet and self._console.is_terminal
         self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
         self._printed = time.monotonic()
+        self._notes: set[str] = set()
 
     def start(self) -> None:
         """Show the table, where there is a terminal."""
@@ -57,6 +57,12 @@ class Screen:
         """Print a line, above the table."""
         if not self._quiet:
             self._console.print(escape(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Say once what runs want to be known."""
+        if text not in self._notes:
+            self._notes.add(text)
+            self.say(noted(text))
 
     def pulse(self) -> None:
         """Without a table, say now and then how it goes."""
@@ -106,6 +112,8 @@ class GroupsBoard:
         name, seed = self._name_of[event.job.folder.parent], event.job.config.seed
         if event.kind == "started":
             self._running[name].add(seed)
+        elif event.kind == "note":
+            self.screen.note(event.data["text"])
         elif event.kind == "failed":
             self._failed[name].add(seed)
             self.screen.say(f"{name} seed {seed} failed: {event.data['reason']}")

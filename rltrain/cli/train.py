@@ -104,7 +104,7 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
     with lock_run(folder):
         stored = load(file).config
         config = load_config(path or file, overrides, elsewhere=how.engine.elsewhere)
-        _refuse_another_past(stored, config, overrides, path)
+        _refuse_another_past(stored, config, overrides, path or file)
         if is_group(folder):
             go_on(folder, stored, config, how)
             return
@@ -115,9 +115,10 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
             _train(config, folder, saved, how, resuming=True)
 
 
-def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str], path: Path | None) -> None:
+def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str], path: Path) -> None:
     """What goes on must be what was begun. Raises ConfigError with every setting that is not."""
-    from rltrain.config.load import to_dict
+    from rltrain.cli.diff import shown
+    from rltrain.config.load import parse_path, to_dict
     from rltrain.core import ConfigError
     from rltrain.differences import ABSENT, differing
 
@@ -127,14 +128,19 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
     changed = {name: values for name, values in found.items() if name not in free}
     if not changed:
         return
-    written = {text.split("=")[0]: text for text in overrides}
+    written = [(parse_path(text.split("=")[0]), f"{text} (command line)") for text in reversed(overrides)]
+
+    def place(name: str) -> str:
+        """The last override of the setting, of its block, or of a part of it."""
+        at = parse_path(name)
+        return next((text for key, text in written if key[: len(at)] == at[: len(key)]), str(path))
+
     allowed = ", ".join((*RESUMABLE, "seeds") if group else RESUMABLE)
-    shown = {name: ["not set" if value is ABSENT else repr(value) for value in row] for name, row in changed.items()}
+    told = {name: ["not set" if value is ABSENT else shown(value) for value in row] for name, row in changed.items()}
     raise ConfigError(
         *(
-            f"{f'{written[name]} (command line)' if name in written else path}: {name}: was {was}, is {now} now: "
-            f"it would change the past; with --resume only {allowed}"
-            for name, (was, now) in shown.items()
+            f"{place(name)}: {name}: was {was}, is {now} now: it would change the past; with --resume only {allowed}"
+            for name, (was, now) in told.items()
         )
     )
 

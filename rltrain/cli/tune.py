@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
     from rltrain.config.load import Loaded
     from rltrain.config.schema import Config
-    from rltrain.launch.job import Launcher
+    from rltrain.launch.job import Event, Launcher
     from rltrain.tuning.confirm import Confirmed
     from rltrain.tuning.study import Study
 
@@ -167,8 +167,13 @@ def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bo
     launcher, deadline = how.launcher, None if how.seconds is None else time.monotonic() + how.seconds
     tuner = Tuner(study, launcher.workers, board, deadline)
     board.begin(launcher.workers)
+
+    def listen(event: Event) -> None:
+        tuner(event)
+        board.listen(event)
+
     try:
-        launcher.run(tuner.next_job, recorded(tuner), interrupted, tuner.unwanted)
+        launcher.run(tuner.next_job, recorded(listen), interrupted, tuner.unwanted)
     finally:
         tuner.leave()
     found: list[Confirmed] = []

@@ -128,9 +128,11 @@ class TrialBoard:
         self._groups.screen.start()
 
     def listen(self, event: Event) -> None:
-        """Take in what happened to a seed of a group that confirms."""
+        """Take in what happened to a seed: of a group that confirms, or of a trial, whose figures a `Tuner` knows."""
         if self._groups is not None:
             self._groups(event)
+        elif event.kind == "note":
+            self._screen.note(event.data["text"])
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """Say what the study came to, and what to do next."""

@@ -140,8 +140,9 @@ def _load(data: dict[str, Any], source: str, lines: dict[Path, int], overrides: 
 def _override(data: dict[str, Any], text: str, origins: dict[Path, str]) -> None:
     key, equals, value = text.partition("=")
     path = parse_path(key)
-    if not equals or not path:
-        raise ConfigError(f"{text} (command line): expected key=value, for example agent.learning_rate=3e-4")
+    if not equals or not path or dotted(path) != key:
+        example = "agent.learning_rate=3e-4 or bonuses[0].scale=0.1"
+        raise ConfigError(f"{text} (command line): expected key=value, for example {example}")
     at: Any = data
     for here, step in pairwise(path):
         if isinstance(at, dict) and isinstance(here, str):
@@ -158,6 +159,8 @@ def _override(data: dict[str, Any], text: str, origins: dict[Path, str]) -> None
     if not fits and not (isinstance(at, list) and isinstance(last, int) and last < len(at)):
         raise ConfigError(f"{text} (command line): there is no '{last}' to set")
     at[last] = parsed
+    for replaced in [origin for origin in origins if origin[: len(path)] == path]:
+        del origins[replaced]
     origins[path] = text
 
 
@@ -218,7 +221,9 @@ def _line(lines: dict[Path, int], path: Path) -> int:
 
 
 def _where(source: str, lines: dict[Path, int], overrides: dict[Path, str], path: Path) -> str:
-    for origin, text in overrides.items():
-        if path[: len(origin)] == origin or (origin[: len(path)] == path and path not in lines):
-            return f"{text} (command line)"
+    around = (origin for origin in overrides if path[: len(origin)] == origin)
+    within = (origin for origin in overrides if origin[: len(path)] == path and path not in lines)
+    origin = max(around, key=len, default=next(within, None))
+    if origin is not None:
+        return f"{overrides[origin]} (command line)"
     return f"{source}:{_line(lines, path)}" if lines else source

@@ -90,7 +90,9 @@ def read_value(text: str, source: str) -> Any:
     walk = _Walk(source)
     value = walk.value(node, (), 0)
     if walk.errors:
-        raise ConfigError(*(f"{source}: {error.split(': ', 1)[1]}" for error in walk.errors))
+        raise ConfigError(
+            *(f"{source}: {error.removeprefix(f'{source}:').partition(': ')[2]}" for error in walk.errors)
+        )
     return value
 
 

@@ -73,7 +73,7 @@ class EnvSettings(Settings):
     """For ids that begin with ALE/: the usual preprocessing, `{}` for its defaults; null for raw screens."""
     kwargs: dict[str, Any] = {}
     """Keyword arguments of the environment itself."""
-    max_episode_steps: int | None = Field(default=None, ge=1)
+    max_episode_steps: int | None = Field(default=None, ge=1, le=10**9)
     """Time limit in steps; null keeps the environment's own."""
     wrappers: tuple[Settings, ...] = ()
     """Applied from first to last; each is chosen by `name`. Those that see all environments together come last."""
@@ -132,7 +132,7 @@ class EvalSettings(Settings):
     """Environment steps between evaluations; null for one at the end alone."""
     episodes: int = Field(default=20, ge=1, le=100_000)
     """Episodes of each evaluation."""
-    max_episode_steps: int | None = Field(default=None, ge=1)
+    max_episode_steps: int | None = Field(default=None, ge=1, le=10**9)
     """Hard cap below the environment's own limit; null takes that limit, or 1,000 steps where there is none."""
     success: SuccessSettings | None = None
     """null takes `is_success` from the environment's info, or else its reward threshold."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rltrain.launch.mirror import Changes, Mirror, apply
 from rltrain.launch.processes import WorkerProcess
 from rltrain.launch.slots import Heard
-from rltrain.sittings import source, versions
+from rltrain.sittings import what_runs
 
 LISTEN_SECONDS = 1.0
 """How long to wait for news; an order of the driver's waits as long."""
@@ -39,11 +39,6 @@ class Told(NamedTuple):
     heard: Heard
     changes: Changes | None
     """What is new in the run's folder, where it is a folder of this machine."""
-
-
-def what_runs() -> dict[str, str]:
-    """Versions of everything that decides what a run does."""
-    return {**versions(), "source": source()}
 
 
 class Host:

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from rltrain.cluster import NoCluster
-from rltrain.launch.host import Greeting, Host, Told, what_runs
+from rltrain.core import RltrainError
+from rltrain.launch.host import Greeting, Host, Told
 from rltrain.launch.job import Event, Job, Losses, NextJob
 from rltrain.launch.mirror import Mirror, apply
 from rltrain.launch.processes import order_of, places
 from rltrain.launch.slots import TICK_SECONDS, Heard, Slot, SlotLauncher
 from rltrain.launch.worker import GRACE_SECONDS
 from rltrain.records import SUMMARY
-from rltrain.rundir import RunLocked, lock_run, write_atomic
+from rltrain.rundir import lock_run, write_atomic
+from rltrain.sittings import what_runs
 
 PATIENCE_SECONDS = 15.0
 """A job that has no machine for so long is told of."""
@@ -39,6 +41,7 @@ class RemoteSlot(Slot):
         self._ray, self._host, self._plugins = ray, host, plugins
         self._greeting: Greeting | None = None
         self._off = False  # called off before there was a machine for it
+        self._refused: str | None = None  # why its job cannot train
         self._since = time.monotonic()
         self._held = ExitStack()  # while the job trains in a folder of another machine, or that is not known yet
         self.answer: Any = None
@@ -60,7 +63,11 @@ class RemoteSlot(Slot):
         content = None
         if not self._greeting.shared:
             job.folder.mkdir(exist_ok=True)
-            self._held.enter_context(lock_run(job.folder))
+            try:
+                self._held.enter_context(lock_run(job.folder))
+            except RltrainError as error:  # this job fails, the next is another
+                self._refused = str(error)
+                return
             content = Mirror(job.folder).changes()
         self.answer = self._host.begin.remote(order_of(job, self._plugins), content)
 
@@ -82,6 +89,9 @@ class RemoteSlot(Slot):
         """What the host has answered."""
         if self._off and self.job is not None:
             return Heard([ENDED])
+        if self._refused is not None:
+            reason, self._refused = self._refused, None
+            return Heard([{"kind": "failed", "data": {"reason": reason}}])
         if self.answer is None:
             return Heard()
         if not self._ray.wait([self.answer], timeout=0)[0]:
@@ -120,12 +130,8 @@ class RemoteSlot(Slot):
             raise NoCluster(f"machine {greeting.node} has {told}: install the same on every machine of the cluster")
         self._greeting = greeting
         self._held.close()
-        if self.job is None:
-            return Heard()
-        try:
+        if self.job is not None:
             self._train(self.job)
-        except RunLocked as error:
-            return Heard([{"kind": "failed", "data": {"reason": str(error)}}])
         return Heard()
 
     def _told(self, told: Told) -> Heard:

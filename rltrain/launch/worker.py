@@ -22,7 +22,7 @@ from typing import Any
 from rltrain.callbacks import score_of
 from rltrain.config.load import dump, from_dict
 from rltrain.config.schema import Config
-from rltrain.core import Progress, RltrainError
+from rltrain.core import Progress, RltrainError, first_line
 from rltrain.experiment import Run, Summary
 from rltrain.launch.single import newest_checkpoint, train_run
 from rltrain.registry import load_plugins
@@ -91,8 +91,9 @@ class Reporter:
     def watch(self, run: Run) -> None:
         """Take figures from this run."""
         self._run = run
-        if run.experiment.note is not None:
-            self._tell("note", {"text": run.experiment.note})
+        for note in (run.experiment.note, *run.experiment.notes):
+            if note is not None:
+                self._tell("note", {"text": note})
 
     def __call__(self, progress: Progress) -> bool:
         """Tell, when it is time."""
@@ -176,8 +177,8 @@ def _output_to(path: Path) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """An error in one line."""
-    text = (str(error).strip() or "no message").splitlines()[0]
-    return text if isinstance(error, RltrainError) else f"{type(error).__name__}: {text}"
+    text, kind = first_line(error), type(error).__name__
+    return text if isinstance(error, RltrainError) or text == kind else f"{kind}: {text}"
 
 
 def _serve(orders: Orders, tell: Tell) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from rltrain.core import ConfigError, RltrainError
+from rltrain.core import ConfigError, RltrainError, first_line
 from rltrain.redaction import hide, redact
 from rltrain.tuning.journal import lock_path, open_journal
 
@@ -170,5 +170,4 @@ def _hide_password(url: str) -> None:
 def reason(error: BaseException) -> str:
     """The first line of what a database says, without a password."""
     cause: BaseException = error.__cause__ if error.__cause__ is not None else error
-    text = str(getattr(cause, "orig", None) or cause).strip()
-    return redact((text or type(cause).__name__).splitlines()[0])
+    return redact(first_line(getattr(cause, "orig", None) or cause))

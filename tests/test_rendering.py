@@ -282,7 +282,7 @@ def test_what_cannot_be_drawn_or_written_is_one_line(runs, render, tmp_path, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rltrain.pictures.panels.os.replace", full)
+    monkeypatch.setattr("rltrain.pictures.film.os.replace", full)
     path = tmp_path / "file"
     assert (
         render(runs["frozen"], "--format", "png", "--out", path, fails=True)

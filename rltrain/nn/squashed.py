@@ -51,8 +51,7 @@ class ClippedGaussian(Gaussian):
 class BoundedMeans(StateDependentGaussian):
     """Noise that may be held, squashed to -1 ... 1 around means that are kept where tanh still has a slope.
 
-    Noise that hardly depends on the mean hardly holds it back: without the bound critics drive it so far that neither
-    noise nor gradient moves an action any more.
+    Beyond, neither noise nor gradient would move an action any more.
     Source: the authors' own, https://stable-baselines3.readthedocs.io/en/master/modules/sac.html (`clip_mean`)
     """
 

@@ -140,8 +140,9 @@ def test_sarsa_takes_the_very_action_it_bootstraps_from_unless_the_episode_ends(
         rule(memory, constants, step, policy, rng)
 
     monkeypatch.setattr(Sarsa, "learn", staticmethod(learn))
-    TableEnv.told = []
-    experiment("sarsa", "Ring-v0", limit=limit, kwargs={"ends": ends}).loop.advance(801)
+    made = experiment("sarsa", "Ring-v0", limit=limit, kwargs={"ends": ends})
+    TableEnv.told = []  # without what its table was held to
+    made.loop.advance(801)
     taken = [word for word in TableEnv.told if word != "reset"]
     assert [step.action for step in asked] == taken
     following = list(zip(asked, taken[1:], strict=False))

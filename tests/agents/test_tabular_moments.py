@@ -57,7 +57,7 @@ def run(agent):
             "env": {"id": "CartPole-v1" if agent == "dqn" else "FrozenLake-v1"},
             "agent": {"name": agent},
             "exploration": {"name": "thompson", "posterior": "normal_inverse_gamma"},
-            "train": {"total_steps": 1_000},
+            "train": {"total_steps": 20_000},
         }
     ).config
 

@@ -131,7 +131,7 @@ def test_gaussian_noise_is_the_process_that_forgets_at_once():
 
 
 def told(exploration, agent="ddpg", env="Pendulum-v1"):
-    data = {"env": {"id": env}, "agent": {"name": agent}, "train": {"total_steps": 1_000}, "seed": 0}
+    data = {"env": {"id": env}, "agent": {"name": agent}, "train": {"total_steps": 20_000}, "seed": 0}
     data["exploration"] = exploration
     return [f"{path}: {message}" for path, message in problems(from_dict(data).config)]
 
@@ -143,7 +143,7 @@ def test_what_does_not_go_together_is_told_with_what_would():
     assert "'epsilon_greedy' is a selector and ddpg explores with a noise: use gaussian_noise or ou_noise" in found
     (found,) = told({"name": "ou_noise"}, "dqn", "CartPole-v1")
     assert "'ou_noise' is a noise and dqn explores with a selector: use boltzmann, epsilon_greedy" in found
-    (found,) = told({"name": "ou_noise", "warmup": 1_000})
-    assert found == "exploration.warmup: 1,000 uniform steps leave nothing of 1,000 total steps"
+    (found,) = told({"name": "ou_noise", "warmup": 20_000})
+    assert found == "exploration.warmup: 20,000 uniform steps leave nothing of 20,000 total steps"
     (found,) = told({"name": "ou_noise"}, "ddpg", "CartPole-v1")
     assert found == "agent.name: ddpg needs continuous actions, a Box of floats; CartPole-v1 has Discrete(2)"

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import create_model
 
 from rltrain.core import RltrainError
-from rltrain.settings import Settings
+from rltrain.settings import NO_SOURCE, Settings
 
 Kind = Literal["agents", "explorations", "bonuses", "wrappers"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -104,7 +104,7 @@ def _settings(component: type, name: str) -> type[Settings]:
     base: type[Settings] = component.Config  # type: ignore[attr-defined]
     fields: Any = {"name": (Literal[name], ...)}
     model: type[Settings] = create_model(
-        f"{component.__name__}Config", __base__=(_Named, base), __doc__=base.__doc__, **fields
+        f"{component.__name__}Config", __base__=(_Named, base), __doc__=base.__doc__, __cls_kwargs__=NO_SOURCE, **fields
     )
     return model
 

@@ -18,6 +18,10 @@ HiddenSizes = tuple[Annotated[int, Field(ge=1)], ...]
 """Type of a setting: units of each hidden layer."""
 
 
+NO_SOURCE = {"use_attribute_docstrings": False}
+"""For types made of others, whose meanings they have: to look for their own source takes longer than the rest."""
+
+
 class Settings(BaseModel):
     """Settings of one part. An unknown key, a wrong type or a number out of range is an error."""
 

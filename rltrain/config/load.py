@@ -19,7 +19,7 @@ from rltrain.config.reader import Path, read, read_file, read_value
 from rltrain.config.schema import Config, EnvSettings
 from rltrain.core import ConfigError, Problem
 from rltrain.registry import Kind, UnknownComponent, settings_class
-from rltrain.settings import Settings
+from rltrain.settings import NO_SOURCE, Settings
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -208,8 +208,11 @@ def _typed(parts: tuple[tuple[str, Any], ...]) -> type[Config]:
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in parts if name != "wrappers"}
     for name, kind in parts:
         if name == "wrappers":
-            fields["env"] = (create_model("EnvSettings", __base__=EnvSettings, wrappers=(kind, ...)), ...)
-    model: type[Config] = create_model("Config", __base__=Config, **fields)
+            fields["env"] = (
+                create_model("EnvSettings", __base__=EnvSettings, __cls_kwargs__=NO_SOURCE, wrappers=(kind, ...)),
+                ...,
+            )
+    model: type[Config] = create_model("Config", __base__=Config, __cls_kwargs__=NO_SOURCE, **fields)
     return model
 
 

@@ -28,10 +28,16 @@ def test_auto_takes_a_gpu_only_for_a_layer_that_is_worth_it(name, sizes, gpu, ex
 
 
 def test_a_gpu_that_is_asked_for_and_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(arrays, "GPU_FILES", ("/nowhere",))
-    monkeypatch.setattr(arrays.sys, "platform", "linux")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch finds no GPU on this machine"):
         arrays.resolve_device("cuda", (8,))
+
+
+def test_a_gpu_that_is_asked_for_is_taken_whatever_its_device_file_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(arrays, "GPU_FILES", ("/nowhere",))
+    monkeypatch.setattr(arrays.sys, "platform", "linux")
+    assert [arrays.resolve_device(name, (512,)) for name in ("cuda", "auto")] == ["cuda", "cpu"]
 
 
 def test_shapes_that_come_again_are_recorded_and_ever_new_ones_are_not(monkeypatch):

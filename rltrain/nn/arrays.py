@@ -32,9 +32,8 @@ GPU_UNITS = 300
 Whole runs in NumPy on a CPU and from CUDA graphs on a GPU: 64 units 1.5 and 6.5 s (PPO), 0.7 and 7.5 s (DQN), 256
 units 5.5 and 7.1 s, 3.1 and 9.4 s, 400 units 11.1 and 8.6 s, 4.4 and 7.6 s, 512 units 16.6 and 6.2 s, 8.8 and 8.6 s.
 """
-
-
 NO_GPU = "torch finds no GPU on this machine: use auto or cpu"
+"""Why `cuda` is refused."""
 
 
 def namespace(x: Tensor) -> Any:
@@ -43,22 +42,23 @@ def namespace(x: Tensor) -> Any:
 
 
 def has_gpu() -> bool:
-    """Whether torch can use a GPU. On Linux one has a device file; where there is none, torch is not loaded to ask."""
-    if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
-        return False
+    """Whether torch can use a GPU."""
     return bool(torch.cuda.is_available())
 
 
 def resolve_device(name: str, hidden_sizes: Sequence[int], torso: object | None = None) -> str:
     """Turn `auto` into `cuda` where there is a usable GPU and a layer, or a torso, that is worth it; else `cpu`.
 
-    Raises ConfigError for `cuda` where there is none.
+    On Linux a GPU has a device file; where `auto` sees none, torch is not loaded to ask. Raises ConfigError for `cuda`
+    where torch finds none: some have another file.
     """
     if name == "cuda" and not has_gpu():
         raise ConfigError(f"device: {NO_GPU}")
     if name != "auto":
         return name
     if torso is None and max(hidden_sizes, default=0) < GPU_UNITS:
+        return "cpu"
+    if sys.platform == "linux" and not any(Path(file).exists() for file in GPU_FILES):
         return "cpu"
     return "cuda" if has_gpu() else "cpu"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rltrain.config.schema import Config
+from rltrain.config.schema import Config, EnvSettings
 from rltrain.core import Agent, Array, EnvSpec, State
 from rltrain.envs.vector import load_wrapper_state, make_vector
 from rltrain.evaluation import Episodes, EvalProtocol, run_episodes, summarise
@@ -20,6 +20,13 @@ from rltrain.sittings import usable_cores
 
 MAX_EVAL_ENVS = 128
 """Evaluation episodes that run at once, in one process."""
+
+
+def at_once(settings: EnvSettings, episodes: int) -> int:
+    """Environments in which to play so many episodes: of worker processes no more than training has, or the machine."""
+    if settings.vectorization == "async":
+        return min(episodes, max(settings.num_envs, usable_cores()))
+    return min(episodes, MAX_EVAL_ENVS)
 
 
 class Evaluator:
@@ -60,11 +67,9 @@ class Evaluator:
         return self._in_environment(seeds, wrappers, cap)
 
     def _in_environment(self, seeds: Sequence[int], wrappers: State, cap: int) -> Episodes:
-        settings = self._config.env
-        most = max(settings.num_envs, usable_cores()) if settings.vectorization == "async" else MAX_EVAL_ENVS
-        count = min(len(seeds), most)
+        count = at_once(self._config.env, len(seeds))
         if count not in self._envs:
-            self._envs[count] = make_vector(settings, count, training=False)
+            self._envs[count] = make_vector(self._config.env, count, training=False)
         envs = self._envs[count]
         load_wrapper_state(envs, wrappers)
         return run_episodes(lambda obs: self._agent.act(obs, explore=False), envs, seeds, cap)

@@ -14,7 +14,7 @@ from rltrain.config.schema import Config
 from rltrain.core import Array, ConfigError, EnvSpec, State
 from rltrain.envs.vector import load_wrapper_state, make_vector
 from rltrain.evaluation import run_episodes, summarise
-from rltrain.evaluator import MAX_EVAL_ENVS, Evaluator
+from rltrain.evaluator import Evaluator, at_once
 from rltrain.experiment import build_agent, build_exploration
 from rltrain.fitting import environment
 from rltrain.nn.arrays import has_gpu
@@ -85,7 +85,7 @@ class SavedPolicy:
         }
 
     def _random_return(self, seeds: list[int], seed: int) -> float:
-        envs = make_vector(self.config.env, min(len(seeds), MAX_EVAL_ENVS), training=False)
+        envs = make_vector(self.config.env, at_once(self.config.env, len(seeds)), training=False)
         load_wrapper_state(envs, self.wrappers)
         envs.action_space.seed(int(generator(seed, Stream.RANDOM_POLICY).integers(2**31)))
 

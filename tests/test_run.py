@@ -12,6 +12,7 @@ from rltrain.evaluator import Evaluator, at_once
 from rltrain.experiment import Run, build
 from rltrain.fitting import problems
 from rltrain.logger import read_metrics
+from rltrain.saved import SavedPolicy
 
 CONFIG = {
     "env": {"id": "FrozenLake-v1"},
@@ -77,6 +78,20 @@ def test_evaluation_takes_no_more_worker_processes_than_training_or_the_machine(
     assert counts == [count] == [at_once(made.env, 24)]  # which a random policy beside it takes too
     evaluator.close()
     built.envs.close()
+
+
+def test_the_random_policy_for_scale_plays_in_as_many_environments(tmp_path, monkeypatch):
+    made, counts = run(tmp_path), []
+    made.train()
+    made.close()
+    monkeypatch.setattr("rltrain.saved.at_once", lambda settings, episodes: 3)
+    monkeypatch.setattr(
+        "rltrain.saved.make_vector",
+        lambda settings, count, **how: counts.append(count) or make_vector(settings, count, **how),
+    )
+    with SavedPolicy.open(tmp_path) as policy:
+        policy.evaluate(5, 0)
+    assert counts == [3]
 
 
 class Told(gym.Env):

@@ -89,7 +89,7 @@ def test_the_random_policy_for_scale_plays_in_as_many_environments(tmp_path, mon
         "rltrain.saved.make_vector",
         lambda settings, count, **how: counts.append(count) or make_vector(settings, count, **how),
     )
-    with SavedPolicy.open(tmp_path) as policy:
+    with SavedPolicy.open(checkpoint.find(tmp_path / "checkpoints", "last")) as policy:
         policy.evaluate(5, 0)
     assert counts == [3]
 

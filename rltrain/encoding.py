@@ -17,7 +17,9 @@ def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | 
     if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) or (images and is_image(space)):
         return None
     if is_image(space):
-        others = "use ppo or a2c, or for Discrete actions dqn, c51, qr_dqn, rainbow or pqn, or add the wrapper flatten"
+        others = (
+            "use ppo or a2c, or for Discrete actions dqn, c51, qr_dqn, iqn, rainbow or pqn, or add the wrapper flatten"
+        )
         return f"{agent} cannot see images, {spec.id} has {space}: {others}"
     return f"{agent} needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
 

@@ -12,6 +12,7 @@ from rltrain.core import EnvSpec
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.experiment import build as build_experiment
 from rltrain.fitting import problems
+from rltrain.nn.arrays import side_by_side
 from rltrain.nn.convolutions import Convolutions
 from rltrain.nn.networks import blueprint, build
 from rltrain.nn.noisy import NoisyNetwork
@@ -116,9 +117,9 @@ def test_what_cannot_be_seen_is_refused_with_what_could():
 
 
 def test_an_agent_that_cannot_see_is_told_of_every_one_with_replay_that_can():
-    told = set(re.findall(r"\w+", vector_problem("iqn", spec(84, 84, 3))))
+    told = set(re.findall(r"\w+", vector_problem("td3", spec(84, 84, 3))))
     seeing = {name for name in names("agents") if getattr(settings_class("agents", name), "sees_images", False)}
-    assert told & {*names("agents")} - {"iqn"} == seeing | {"pqn", "ppo", "a2c"}
+    assert told & {*names("agents")} - {"td3"} == seeing | {"pqn", "ppo", "a2c"}
 
 
 @pytest.mark.parametrize("agent", ["dqn", "rainbow", "ppo", "a2c"])
@@ -163,7 +164,7 @@ def catch(agent, **settings):
     return {
         "env": {"id": "rltrain/Catch-v0", "num_envs": 2},
         "agent": {"name": agent, "hidden_sizes": [16], **settings},
-        "exploration": {"name": "epsilon_greedy"} if agent in ("dqn", "pqn") else None,
+        "exploration": {"name": "epsilon_greedy"} if agent in ("dqn", "iqn", "pqn") else None,
         "train": {"total_steps": 1_000},
         "device": "cpu",
     }
@@ -173,6 +174,7 @@ DQN = {"batch_size": 8, "learning_starts": 20, "buffer_size": 100, "target_updat
 SEEING = {
     "dqn": DQN,
     "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
+    "iqn": DQN | {"n_quantiles": 4, "prior_scale": 1.0, "double": True},
     "pqn": {"n_steps": 8, "batch_size": 8},
     "pqn-convolutions": {"n_steps": 8, "batch_size": 8, "hidden_sizes": []},  # which layer_norm is for
     "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
@@ -223,6 +225,24 @@ def test_pixels_are_bytes_from_the_environment_to_the_network(monkeypatch):
     assert set(seen) == {torch.uint8}
     batch = experiment.agent.replay.sample(4)
     assert {batch.obs.dtype, batch.next_obs.dtype} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("hidden", [(16,), (12, 16)])
+def test_iqn_sees_images_by_convolutions_that_belong_to_psi(hidden):
+    """With one hidden layer, as in the paper, fractions meet what the convolutions give."""
+    made = build_experiment(from_dict(catch("iqn", **DQN | {"hidden_sizes": hidden})).config).agent
+    tau, x = np.array([[0.3, 0.9], [0.5, 0.1]], np.float32), pixels(2, 10, 5)
+    network = made.q.network._module
+    parts = dict(network.named_parameters())
+    h = network.torso(torch.from_numpy(x))
+    if len(hidden) == 2:
+        h = torch.relu(h @ parts["psi.0.weight"] + parts["psi.0.bias"])
+    cosines = torch.cos(torch.pi * torch.arange(64) * torch.from_numpy(tau)[..., None])  # (B, T, 64)
+    h = h[:, None] * torch.relu(cosines @ parts["phi.0.weight"] + parts["phi.0.bias"])
+    h = torch.relu(h @ parts["f.0.weight"] + parts["f.0.bias"]) @ parts["f.2.weight"] + parts["f.2.bias"]
+    rows = made.q.infer(side_by_side(x, tau))[:, 0]  # (B, A, T)
+    np.testing.assert_allclose(rows, h.detach().numpy().swapaxes(1, 2), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(made.q.infer(side_by_side(x, tau)[:1])[:, 0], rows[:1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_critic_that_shares_convolutions_has_no_learning_rate_of_its_own():

@@ -5,14 +5,15 @@
     y_j = r + gamma theta_target(s', argmax_a' Q_target(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every step
     minimise  sum_i mean_j |tau_i - [y_j < theta_i]| h(y_j - theta_i)  over a batch from replay, h the Huber function
 
-Its network has a form of its own, which runs through torch, and takes neither images nor an ensemble of heads. Whatever
-else can be set for dqn goes with it. Priorities are made of the TD error of the means.
+Its network has a form of its own, which runs through torch, and takes no ensemble of heads. Whatever else can be set
+for dqn goes with it. Priorities are made of the TD error of the means.
 Source: Dabney, Ostrovski, Silver and Munos 2018, https://arxiv.org/abs/1806.06923
 
 Differences from the paper: of n fractions one is drawn from each n-th of 0 to 1, which leaves every expectation as it
 is. The K fractions by whose mean an action is chosen are the middles of such parts, where the paper draws them, when an
 agent acts and for a' alike. They are not those that value a', since the greatest of means over few draws is too great.
-The last hidden layer belongs to f and the others to psi; a single one to psi.
+The last hidden layer belongs to f and the others to psi, which for images begins with the convolutions; a single one
+belongs to psi where there are no images.
 """
 
 from __future__ import annotations
@@ -38,9 +39,6 @@ COSINES = 64
 class IQNSettings(QRDQNSettings):
     """Settings of IQN."""
 
-    sees_images: ClassVar[bool] = False
-    """Its network has a form of its own, without convolutions."""
-
     n_quantiles: int = Field(default=8, ge=1, le=1_000)
     """Fractions drawn for the values that learn: the paper's N."""
     n_target_quantiles: int = Field(default=8, ge=1, le=1_000)
@@ -60,18 +58,18 @@ class IQNSettings(QRDQNSettings):
 
 
 class ImplicitQFunction(QFunction):
-    """Values at fractions: an observation (B, I) and T fractions beside it give rows (B, A, T)."""
+    """Values at fractions: an observation and T fractions `side_by_side` give rows (B, A, T)."""
 
     def _plans(self, shape: Sequence[int], plan: Callable[[Sequence[int]], Blueprint]) -> list[Blueprint]:
         """psi, the layer of phi, and f."""
-        own = max(len(shape) - 3, 1)  # layers of psi
+        own = max(len(shape) - 3, 0 if self._torso else 1)  # layers of psi
         parts = shape[: own + 1], (COSINES, shape[own]), shape[own:]
         return [plan(part) for part in parts]
 
     def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
         from rltrain.nn.modules import implicit_network  # loads torch
 
-        return implicit_network(plans, device)
+        return implicit_network(plans, device, **images)
 
 
 class IQN(QRDQN):
@@ -108,7 +106,7 @@ class IQN(QRDQN):
         return super()._judged(next_obs, following) if self._config.double else self._means(self.target, next_obs)
 
     def _at_middles(self, obs: Tensor) -> Tensor:
-        """Observations (B, I), and beside each the fractions over whose mean an action is chosen."""
+        """Observations, and beside each the fractions over whose mean an action is chosen."""
         return side_by_side(obs, namespace(obs).tile(self._middles.like(obs), (len(obs), 1)))
 
     def _infer(self, obs: Array) -> Array:

@@ -7,6 +7,7 @@ uses it: on a CPU a small network is as fast in NumPy, and starting takes a thir
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,8 +77,21 @@ def in_numpy(x: Tensor) -> Tensor:
 
 
 def side_by_side(obs: Tensor, others: Tensor) -> Tensor:
-    """Observations (B, I) and D numbers of each beside them, actions or fractions: (B, I + D)."""
-    return namespace(obs).concatenate((obs, others), 1)
+    """Observations (B, I) and D numbers of each beside them, actions or fractions: (B, I + D).
+
+    Images (B, *shape) stay bytes, and so do then the numbers: (B, bytes of both), as `apart` takes them.
+    """
+    xp = namespace(obs)
+    if obs.ndim > 2:
+        obs, others = obs.reshape(len(obs), -1), others.view(xp.uint8)
+    return xp.concatenate((obs, others), 1)
+
+
+def apart(both: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Images (B, *shape) of bytes and the numbers (B, D) beside them, on whatever device."""
+    size = math.prod(shape)
+    numbers = both[:, size:].clone(memory_format=torch.contiguous_format)  # which begins at a whole number
+    return both[:, :size].reshape(-1, *shape), numbers.view(torch.float32)
 
 
 class Fixed:

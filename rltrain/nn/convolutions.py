@@ -59,7 +59,7 @@ class Convolutions(torch.nn.Module):
     def __init__(self, plan: Torso, rng: np.random.Generator, init: Init) -> None:
         """Weights begin as those of a perceptron do (`networks.blueprint`)."""
         super().__init__()
-        self._plan = plan
+        self._plan, self.shape = plan, plan.shape
         self.layers = torch.nn.Sequential(*_layers(plan))
         for part in self.layers.modules():
             if isinstance(part, torch.nn.Conv2d):

@@ -11,10 +11,12 @@ import torch
 from torch.func import functional_call, vjp
 
 from rltrain.core import Array, UpdateMode
+from rltrain.nn.arrays import apart
 from rltrain.nn.graphs import graphed
 from rltrain.nn.hidden import EPS
 
 if TYPE_CHECKING:
+    from rltrain.nn.convolutions import Convolutions
     from rltrain.nn.initialisation import Init
     from rltrain.nn.networks import Blueprint, OutputGradient
     from rltrain.nn.torso import Torso
@@ -111,25 +113,31 @@ class Implicit(torch.nn.Module):
     """f(psi(x) * phi(tau)): what a return is at fractions tau, from an observation x.
 
     phi(tau)_h = relu(sum_i w_ih cos(pi i tau) + b_h). Inputs are (B, I + T), an observation and T fractions; outputs
-    (B, O * T), each output at all fractions.
+    (B, O * T), each output at all fractions. Images have their convolutions in psi.
     Source: Dabney et al. 2018, equation 4 and section 3, https://arxiv.org/abs/1806.06923
     """
 
     frequencies: torch.Tensor
 
-    def __init__(self, plans: Sequence[Blueprint]) -> None:
-        """`plans` are psi, whose last layer is followed by its activation; the one layer of phi; and f."""
+    def __init__(self, plans: Sequence[Blueprint], torso: Convolutions | None = None) -> None:
+        """`plans` are psi after its convolutions, a layer or none, with activations; the one layer of phi; and f."""
         super().__init__()
         psi, phi, f = plans
-        self.inputs, (cosines, _) = psi.sizes[0], phi.sizes
-        self.psi = torch.nn.Sequential(*_perceptron(psi), *_between(psi, psi.sizes[-1]))
+        cosines, units = phi.sizes
+        self.torso = torso
+        self.inputs = psi.sizes[0] if psi.weights else units
+        self.psi = torch.nn.Sequential(*_perceptron(psi), *(_between(psi, units) if psi.weights else []))
         self.phi = torch.nn.Sequential(*_perceptron(phi), torch.nn.ReLU())
         self.f = _perceptron(f)
         self.register_buffer("frequencies", torch.pi * torch.arange(cosines), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, O * T) of inputs (B, I + T)."""
-        obs, fractions = x[:, : self.inputs], x[:, self.inputs :]
+        if self.torso is None:
+            obs, fractions = x[:, : self.inputs], x[:, self.inputs :]
+        else:
+            images, fractions = apart(x, self.torso.shape)
+            obs = self.torso(images)
         embedded = self.phi(torch.cos(fractions[:, :, None] * self.frequencies))  # (B, T, H)
         outputs: torch.Tensor = self.f(self.psi(obs)[:, None, :] * embedded)  # (B, T, O)
         return outputs.transpose(1, 2).flatten(1)
@@ -231,13 +239,21 @@ def module_network(
         alike = len({tuple(plan.sizes) for plan in plans}) == 1
         stack = len(plans) > 1 and alike and not any(plan.features or plan.free is not None for plan in plans)
         return ModuleNetwork(Stacked(plans) if stack else Branches(plans), device)
+    return ModuleNetwork(Branches(plans, _convolutions(torso, rng, init)), device, threads=None)
+
+
+def implicit_network(
+    plans: Sequence[Blueprint], device: str, *, torso: Torso | None = None, rng: np.random.Generator | None = None
+) -> ModuleNetwork:
+    """Quantiles at any fraction, from the plans of psi, phi and f; for images psi begins with a `torso`."""
+    if torso is None:
+        return ModuleNetwork(Implicit(plans), device)
+    return ModuleNetwork(Implicit(plans, _convolutions(torso, rng, "uniform")), device, threads=None)
+
+
+def _convolutions(torso: Torso, rng: np.random.Generator | None, init: Init) -> Convolutions:
     from rltrain.nn.convolutions import Convolutions
 
     torch.backends.cudnn.benchmark = True  # shapes come again and again
     assert rng is not None, "a torso needs a generator for its weights"
-    return ModuleNetwork(Branches(plans, Convolutions(torso, rng, init)), device, threads=None)
-
-
-def implicit_network(plans: Sequence[Blueprint], device: str) -> ModuleNetwork:
-    """Quantiles at any fraction, from the plans of psi, phi and f."""
-    return ModuleNetwork(Implicit(plans), device)
+    return Convolutions(torso, rng, init)

@@ -51,7 +51,7 @@ class QFunction:
         torso: Torso | None = None,
     ) -> None:
         """`sizes`: inputs and hidden layers. For images all heads share a `torso`, which makes these inputs."""
-        self.heads, self._gradient, self._scale = heads, gradient, prior_scale
+        self.heads, self._gradient, self._scale, self._torso = heads, gradient, prior_scale, torso
         self._distributional, self._width = atoms is not None, actions + dueling
         shape = (*sizes, self._width * (atoms or 1))
         plan = partial(blueprint, activation=activation, rng=rng, layer_norm=layer_norm)

@@ -36,6 +36,7 @@ class EnvironmentLoop:
         self.envs = envs
         self._bonuses = bonuses or {}
         self._seeds = seeds
+        self._copies = not getattr(type(envs), "fresh_obs", False)  # others may use the memory of a step again
         self.paid = 0.0  # sum of all bonuses
         self.diagnostics = Diagnostics(
             envs.single_observation_space, envs.single_action_space, envs.num_envs, exploration
@@ -50,7 +51,8 @@ class EnvironmentLoop:
         while self.steps < goal:
             action = agent.act(self._obs)
             next_obs, reward, terminated, truncated, info = envs.step(action)
-            next_obs = np.array(next_obs)  # the vector environment may reuse its memory
+            if self._copies:
+                next_obs = np.array(next_obs)
             reward = np.asarray(reward, np.float32)
             if np.count_nonzero(np.isfinite(reward)) < len(reward):  # a fifth of what all() takes
                 self._refuse_reward(reward)

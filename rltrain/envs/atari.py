@@ -37,6 +37,9 @@ SCREEN = (210, 160)
 class AtariVector(VectorEnv[Any, Any, Any]):
     """Steps N games of one kind; `training` decides whether lives and clipped rewards are what the agent gets."""
 
+    fresh_obs = True
+    """Screens lie in memory of their own, which no later step uses again."""
+
     def __init__(self, settings: EnvSettings, num_envs: int, *, training: bool, render_mode: str | None = None) -> None:
         atari = settings.atari
         assert atari is not None
@@ -118,7 +121,8 @@ class AtariVector(VectorEnv[Any, Any, Any]):
             self._goes_on, terminated = lost.copy(), terminated | lost
             infos[GOES_ON] = lost.copy()
         self._lives = info["lives"]
-        return self._obs, np.clip(reward, -1, 1) if self._clips else reward, terminated, truncated, infos
+        # Scores are whole numbers, so that their sign is what clipping to -1 ... 1 gives, in a tenth of the time
+        return self._obs, np.sign(reward) if self._clips else reward, terminated, truncated, infos
 
     def _infos(self, done: Array) -> dict[str, Any]:
         """Return and length in agent steps of the episodes that are over, in the form of Gymnasium's vectors."""

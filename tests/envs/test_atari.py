@@ -62,6 +62,31 @@ def test_rewards_are_cut_in_training_only_and_scores_never():
     assert call(envs, "running_return") == tuple(whole.sum(0)) == call(judged, "running_return")
 
 
+def test_screens_of_a_step_stay_as_they_are_so_that_the_loop_need_not_copy_them():
+    made = build(
+        from_dict(
+            {
+                "env": {"id": "ALE/Pong-v5", "num_envs": 2, "atari": {"threads": 1, "size": 36}},
+                "agent": {"name": "dqn", "hidden_sizes": [4], "buffer_size": 200, "learning_starts": 150},
+                "exploration": {"name": "epsilon_greedy", "epsilon": 1.0},
+                "train": {"total_steps": 10_000},
+                "device": "cpu",
+            }
+        ).config
+    )
+    seen, kept, observe = [], [], made.agent.observe
+
+    def watch(transition):
+        seen.append(transition.next_obs)
+        kept.append(transition.next_obs.copy())
+        observe(transition)
+
+    made.agent.observe = watch
+    made.loop.advance(60)
+    assert seen[-1] is made.envs._obs
+    np.testing.assert_array_equal(np.array(seen), np.array(kept))
+
+
 def test_a_lost_life_ends_the_episode_for_the_agent_while_the_game_and_its_score_go_on():
     acts = actions(0, 320, 2)
     seen = {}

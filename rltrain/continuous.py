@@ -16,7 +16,8 @@ from pydantic import Field
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State
 from rltrain.encoding import UnitBox
 from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_device
-from rltrain.nn.networks import Blueprint, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.blueprint import Blueprint, blueprint
+from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.optimizers import Adam, guarded_step, refuse_divergence
 from rltrain.off_policy import OffPolicyAgent, OffPolicySettings
 from rltrain.schedules import Constant, LearningRate

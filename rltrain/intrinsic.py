@@ -19,7 +19,9 @@ from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.encoding import Encoder
 from rltrain.envs.running import RunningMoments
-from rltrain.nn.networks import Blueprint, FusedMLP, load_network_state, network_state
+from rltrain.nn.blueprint import Blueprint
+from rltrain.nn.fused import FusedMLP
+from rltrain.nn.networks import load_network_state, network_state
 from rltrain.nn.optimizers import Adam, descend
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import HiddenSizes, Settings

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
-from rltrain.nn.networks import Activation
+from rltrain.nn.blueprint import Activation
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes, Settings

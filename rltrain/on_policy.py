@@ -18,9 +18,10 @@ from pydantic import Field
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, resolve_device
+from rltrain.nn.blueprint import Activation, blueprint
 from rltrain.nn.distributions import Distribution, action_problem, distribution
 from rltrain.nn.initialisation import Init
-from rltrain.nn.networks import Activation, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
 from rltrain.nn.torso import EncoderName, encoder_problem, torso, units_note
 from rltrain.schedules import Constant, LearningRate

@@ -13,8 +13,9 @@ from rltrain.encoding import Encoder, vector_problem
 from rltrain.experiment import build as build_experiment
 from rltrain.fitting import problems
 from rltrain.nn.arrays import side_by_side
+from rltrain.nn.blueprint import blueprint
 from rltrain.nn.convolutions import Convolutions
-from rltrain.nn.networks import blueprint, build
+from rltrain.nn.networks import build
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import encoder_problem, torso
 from rltrain.registry import names, settings_class

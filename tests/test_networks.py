@@ -6,9 +6,11 @@ import torch
 
 from rltrain.jit import CompiledLater
 from rltrain.nn import hidden
+from rltrain.nn.blueprint import blueprint
+from rltrain.nn.fused import FusedMLP
 from rltrain.nn.hidden import normalise, normalise_backward
 from rltrain.nn.modules import implicit_network, module_network
-from rltrain.nn.networks import FusedMLP, blueprint, build, load_network_state, network_state
+from rltrain.nn.networks import build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.optimizers import SGD, Adam, RMSprop, adam, clip_gradient
 

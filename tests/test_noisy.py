@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from rltrain.nn.blueprint import blueprint
+from rltrain.nn.fused import FusedMLP
 from rltrain.nn.modules import module_network
-from rltrain.nn.networks import FusedMLP, blueprint, build
+from rltrain.nn.networks import build
 from rltrain.nn.noisy import NoisyNetwork
 
 SIZES = (4, 16, 8, 3)

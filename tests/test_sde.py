@@ -89,7 +89,8 @@ def test_choices_have_the_stated_deviation_and_rows_have_matrices_of_their_own()
 
 @pytest.mark.parametrize("make", ["fused", "shared"])
 def test_a_network_that_shows_its_last_hidden_layer_has_autograds_gradients(make):
-    from rltrain.nn.networks import blueprint, build
+    from rltrain.nn.blueprint import blueprint
+    from rltrain.nn.networks import build
 
     rng = np.random.default_rng(0)
     plans = [blueprint((4, 6, 5, 3), "tanh", rng, free=np.array([0.5, -1.0]), features=True)]
@@ -174,7 +175,7 @@ def test_an_agents_whole_gradient_is_autograds(shared):
 
 def _plans(made, shared):
     """The plans of the agent's network with its parameters."""
-    from rltrain.nn.networks import Blueprint
+    from rltrain.nn.blueprint import Blueprint
 
     branches = [made.network] if shared else made.network._branches
     return [

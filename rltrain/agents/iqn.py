@@ -28,8 +28,9 @@ from pydantic import Field, model_validator
 from rltrain.agents.qr_dqn import QRDQN, QRDQNSettings
 from rltrain.core import Array
 from rltrain.nn.arrays import Fixed, Tensor, namespace, side_by_side, to_device
+from rltrain.nn.blueprint import Blueprint
 from rltrain.nn.distributional import midpoints
-from rltrain.nn.networks import Blueprint, Network
+from rltrain.nn.networks import Network
 from rltrain.nn.q_functions import QFunction
 
 COSINES = 64

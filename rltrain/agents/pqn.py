@@ -28,9 +28,9 @@ from rltrain.agents.dqn import QAgent
 from rltrain.core import ActionSelector, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, to_device, to_numpy
+from rltrain.nn.blueprint import Activation
 from rltrain.nn.distributions import Categorical
 from rltrain.nn.losses import LossKind
-from rltrain.nn.networks import Activation
 from rltrain.nn.optimizers import descend
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout

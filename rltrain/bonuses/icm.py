@@ -12,8 +12,8 @@ from pydantic import Field
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.intrinsic import Gathered, LearntBonus, LearntNetwork, LearntSettings
+from rltrain.nn.blueprint import blueprint
 from rltrain.nn.distributions import Categorical, action_problem
-from rltrain.nn.networks import blueprint
 
 
 class ICMSettings(LearntSettings):

@@ -11,7 +11,9 @@ from pydantic import Field
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
 from rltrain.encoding import vector_problem
 from rltrain.intrinsic import Gathered, LearntBonus, LearntNetwork, LearntSettings, ReturnScale
-from rltrain.nn.networks import FusedMLP, blueprint, load_network_state, network_state
+from rltrain.nn.blueprint import blueprint
+from rltrain.nn.fused import FusedMLP
+from rltrain.nn.networks import load_network_state, network_state
 from rltrain.schedules import Constant, ScheduleSetting
 
 

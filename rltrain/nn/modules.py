@@ -16,9 +16,10 @@ from rltrain.nn.graphs import graphed
 from rltrain.nn.hidden import EPS
 
 if TYPE_CHECKING:
+    from rltrain.nn.blueprint import Blueprint
     from rltrain.nn.convolutions import Convolutions
     from rltrain.nn.initialisation import Init
-    from rltrain.nn.networks import Blueprint, OutputGradient
+    from rltrain.nn.networks import OutputGradient
     from rltrain.nn.torso import Torso
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {

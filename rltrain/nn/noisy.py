@@ -12,7 +12,8 @@ from rltrain.core import Array, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, namespace, to_device
 
 if TYPE_CHECKING:
-    from rltrain.nn.networks import Blueprint, Network, OutputGradient
+    from rltrain.nn.blueprint import Blueprint
+    from rltrain.nn.networks import Network, OutputGradient
 
 
 class NoisyNetwork:

@@ -15,7 +15,8 @@ import numpy as np
 
 from rltrain.core import Array, Metrics, State
 from rltrain.nn.arrays import Fixed, Tensor, copy_into, move_towards
-from rltrain.nn.networks import Activation, Blueprint, Network, blueprint, build, load_network_state, network_state
+from rltrain.nn.blueprint import Activation, Blueprint, blueprint
+from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import Torso
 

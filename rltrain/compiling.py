@@ -15,6 +15,9 @@ MIN_COMPILED_STEPS = 20_000
 MIN_COMPILED_GRADIENT_STEPS = 100_000
 """Fewer gradient steps through torch are over before compiling them has paid for itself."""
 
+NOTHING = "the network runs in NumPy (convolutions in torch), where nothing is compiled: leave this out"
+"""Why compiling is refused on a CPU."""
+
 
 def compiled_loop(
     config: Config, spec: EnvSpec, loop: EnvironmentLoop, agent: Agent, bonuses: list[Any]
@@ -39,7 +42,7 @@ def _compile_networks(config: Config, agent: Agent) -> str | None:
     wanted = config.train.compile
     through_torch = [network for network in agent.networks if network.device is not None]
     if not through_torch:
-        return "the network runs in NumPy, where nothing is compiled: leave this out" if wanted == "on" else None
+        return NOTHING if wanted == "on" else None
     settings: Any = config.agent
     steps = settings.gradient_steps_of(config.train.total_steps, config.env.num_envs)
     compiled = wanted == "on" or (wanted == "auto" and steps >= MIN_COMPILED_GRADIENT_STEPS)

@@ -12,9 +12,13 @@ from rltrain.core import EnvSpec
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.experiment import build as build_experiment
 from rltrain.fitting import problems
-from rltrain.nn.arrays import side_by_side
+from rltrain.jit import COMPILED_FROM, CompiledLater
+from rltrain.nn import fused_images
+from rltrain.nn.arrays import side_by_side, to_numpy
 from rltrain.nn.blueprint import blueprint
 from rltrain.nn.convolutions import Convolutions
+from rltrain.nn.fused_images import FusedImages
+from rltrain.nn.modules import module_network
 from rltrain.nn.networks import build
 from rltrain.nn.noisy import NoisyNetwork
 from rltrain.nn.torso import encoder_problem, torso
@@ -148,17 +152,76 @@ def test_convolutions_have_no_noise_and_learn():
     rng = np.random.default_rng(0)
     plans = [blueprint((plan.features, 8, 3), "relu", rng)]
     inner = build(plans, "cpu", torso=plan, rng=rng)
-    network, before = NoisyNetwork(inner, plans, 0.5), inner.parameters.clone()
+    network, before = NoisyNetwork(inner, plans, 0.5), inner.parameters.copy()
     network.disturb(rng)
     same = inner.parameters == before
     assert same[:160].all()  # 16 * 9 weights and 16 biases
     assert not same[160:].any()
-    grad = torch.ones(4, 3)
-    network.learn(lambda outputs: (grad, None), torch.from_numpy(pixels(4, 10, 5)))
+    grad = np.ones((4, 3), np.float32)
+    network.learn(lambda outputs: (grad, None), pixels(4, 10, 5))
     count = len(before)
     assert network.gradient[:160].any()
     assert not network.gradient[count : count + 160].any()
     assert network.gradient[count + 160 :].any()
+
+
+SHAPES = {"frames": (4, 44, 40), "colours": (44, 40, 3), "coloured frames": (2, 40, 44, 3), "grey": (40, 44)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("how", ["relu", "tanh", "layer_norm", "heads", "free", "late"])
+def test_convolutions_under_perceptrons_by_hand_are_what_autograd_makes_of_them(shape, how, monkeypatch):
+    if how == "late":  # a long run turns bytes to floats by a compiled loop
+        monkeypatch.setattr(CompiledLater, "seen", COMPILED_FROM)
+    plan = torso("nature" if shape == "frames" else "minatar", SHAPES[shape], layer_norm=how == "layer_norm")
+    settings = {"layer_norm": how == "layer_norm", "free": [0.5] if how == "free" else None}
+    sizes, count = (plan.features, 8, 3), 2 if how == "heads" else 1
+
+    def plans(rng):
+        return [blueprint(sizes, "tanh" if how == "tanh" else "relu", rng, **settings) for _ in range(count)]
+
+    mine, its = (
+        make(plans(np.random.default_rng(0)), "cpu", torso=plan, rng=np.random.default_rng(1))
+        for make in (build, module_network)
+    )
+    assert isinstance(mine, FusedImages)
+    np.testing.assert_array_equal(mine.parameters, its.parameters.numpy())
+    x = pixels(6, *SHAPES[shape])
+    outputs = its.evaluate(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(mine.evaluate(x), outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mine.infer(x, slice(1, 3)), outputs[:, 1:3], rtol=1e-4, atol=1e-5)
+    grad = np.random.default_rng(2).normal(size=outputs.shape).astype(np.float32)
+    told = mine.learn(lambda outputs, grad: (grad, outputs.sum()), x, grad)
+    its.learn(lambda outputs, grad: (grad, None), torch.from_numpy(x), torch.from_numpy(grad))
+    assert told == pytest.approx(outputs.sum(), rel=1e-3)
+    scale = np.abs(its.gradient.numpy()).max()
+    np.testing.assert_allclose(mine.gradient / scale, its.gradient.numpy() / scale, atol=1e-5)
+    with pytest.raises(TypeError, match="no gradient"):
+        mine.input_gradient(None, x)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES.values(), (1, 44, 40), (10, 5)])
+def test_a_run_does_not_change_where_its_loop_is_compiled(shape, monkeypatch):
+    """A run that is resumed compiles it later than one that never stopped: outputs and gradients are the same bits."""
+    plan, rng, results = torso("auto", shape), np.random.default_rng(0), []
+    network = build([blueprint((plan.features, 8, 3), "relu", rng)], "cpu", torso=plan, rng=rng)
+    x, grad = pixels(5, *shape), np.ones((5, 3), np.float32)
+    for seen in (0, COMPILED_FROM):
+        monkeypatch.setattr(CompiledLater, "seen", seen)
+        monkeypatch.setattr(fused_images, "FLOATS", CompiledLater(fused_images.floats_side_by_side))
+        network.learn(lambda outputs: (grad, None), x)
+        results.append((network.evaluate(x).copy(), network.gradient.copy()))
+    for before, after in zip(*results, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_more_images_than_memory_holds_at_once_are_seen_in_parts(monkeypatch):
+    plan, rng = torso("minatar", (10, 5)), np.random.default_rng(0)
+    network = build([blueprint((plan.features, 3), "relu", rng)], "cpu", torso=plan, rng=rng)
+    whole = network.evaluate(pixels(7, 10, 5)).copy()
+    monkeypatch.setattr(fused_images, "IMAGES_AT_ONCE", 3)
+    np.testing.assert_allclose(network.evaluate(pixels(7, 10, 5)), whole, rtol=1e-6)
+    assert network.evaluate(pixels(0, 10, 5)).shape == (0, 3)
 
 
 def catch(agent, **settings):
@@ -191,16 +254,17 @@ def test_an_agent_that_sees_goes_on_exactly_from_its_state(case):
     made = from_dict(catch(case.split("-")[0], **SEEING[case])).config
     assert problems(made) == []
     first, second = build_experiment(made), build_experiment(made)
-    begun = first.agent.networks[0].parameters.clone()
+    begun = to_numpy(first.agent.networks[0].parameters)
     first.loop.advance(50)
-    assert (first.agent.networks[0].parameters != begun)[:160].any()  # the convolutions learn
+    assert (to_numpy(first.agent.networks[0].parameters) != begun)[:160].any()  # the convolutions learn
     second.agent.load_state_dict(first.agent.state_dict())
     second.loop.load_state_dict(first.loop.state_dict())
     for each in (first, second):
         each.loop.advance(40)
     obs = pixels(5, 10, 5)
     np.testing.assert_array_equal(first.agent.act(obs, explore=False), second.agent.act(obs, explore=False))
-    assert torch.equal(first.agent.networks[0].parameters, second.agent.networks[0].parameters)
+    learnt = [to_numpy(each.agent.networks[0].parameters) for each in (first, second)]
+    np.testing.assert_array_equal(*learnt)
 
 
 def test_the_size_of_the_noise_is_that_of_the_layers_which_have_it():
@@ -216,10 +280,8 @@ def test_pixels_are_bytes_from_the_environment_to_the_network(monkeypatch):
     made = from_dict(catch("dqn", **DQN)).config
     experiment, seen = build_experiment(made), []
     for network in (experiment.agent.q.network, experiment.agent.target.network):
-        forward = network._module.forward
-        monkeypatch.setattr(
-            network._module, "forward", lambda x, forward=forward: (seen.append(x.dtype), forward(x))[1]
-        )
+        planes = network._torso.planes
+        monkeypatch.setattr(network._torso, "planes", lambda x, planes=planes: (seen.append(x.dtype), planes(x))[1])
     assert experiment.envs.reset()[0].dtype == np.uint8
     experiment.loop.advance(40)
     assert len(seen) > 30

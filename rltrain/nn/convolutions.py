@@ -12,6 +12,9 @@ from rltrain.nn.hidden import EPS
 from rltrain.nn.initialisation import Init, orthogonal
 from rltrain.nn.torso import IMPALA_STAGES, STACKS, Torso
 
+IMAGES_AT_ONCE = 2_048
+"""Images that are evaluated in one go: convolutions take hundreds of kilobytes for each."""
+
 
 class Residual(torch.nn.Module):
     """x + conv(relu(conv(relu(x)))), both 3 by 3."""
@@ -56,9 +59,11 @@ class Convolutions(torch.nn.Module):
     fast as one plane after the other.
     """
 
-    def __init__(self, plan: Torso, rng: np.random.Generator, init: Init) -> None:
-        """Weights begin as those of a perceptron do (`networks.blueprint`)."""
+    def __init__(self, plan: Torso, rng: np.random.Generator | None, init: Init) -> None:
+        """Weights begin as those of a perceptron do (`blueprint`)."""
         super().__init__()
+        assert rng is not None, "convolutions need a generator for their weights"
+        torch.backends.cudnn.benchmark = True  # shapes come again and again
         self._plan, self.shape = plan, plan.shape
         self.layers = torch.nn.Sequential(*_layers(plan))
         for part in self.layers.modules():
@@ -67,15 +72,21 @@ class Convolutions(torch.nn.Module):
                 part.weight.data, part.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve, the first time with weights that scale the pixels, and flatten."""
+        """Features of bytes."""
+        x = self.planes(x).contiguous(memory_format=torch.channels_last)  # bytes are quicker to move
+        return self.features(x.to(torch.float32))
+
+    def planes(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (B, *shape) as (B, C, H, W)."""
         plan = self._plan
         if len(plan.shape) == 2:
-            x = x.unsqueeze(1)
-        elif len(plan.shape) == 4:  # frames and colours become channels
-            x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)
-        elif plan.channels_last:
-            x = x.permute(0, 3, 1, 2)
-        pixels = x.contiguous(memory_format=torch.channels_last).to(torch.float32)  # bytes are quicker to move
+            return x.unsqueeze(1)
+        if len(plan.shape) == 4:  # frames and colours become channels
+            return x.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        return x.permute(0, 3, 1, 2) if plan.channels_last else x
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Convolve pixels (B, C, H, W), the first time with weights that scale them, and flatten."""
         first = self.layers[0]
         assert isinstance(first, torch.nn.Conv2d)
         h = torch.nn.functional.conv2d(pixels, first.weight * (1 / 255), first.bias, first.stride, first.padding)  # type: ignore[arg-type]

@@ -103,6 +103,11 @@ class FusedMLP:
         self.backward(x, grad)
         return parts
 
+    def learn_above(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> tuple[Any, Array]:
+        """As `learn`, and the gradient at the inputs (B, I), for what they were made by."""
+        grad, parts = gradient_at(self.forward(x), *arguments)
+        return parts, np.asarray(self.backward(x, grad, to_inputs=True))
+
     def input_gradient(self, gradient_at: OutputGradient, x: Array, *arguments: Array, columns: slice = ALL) -> Array:
         """The gradient at the inputs (B, I) of a loss of these outputs."""
         outputs = self.forward(x)
@@ -127,9 +132,13 @@ class FusedBranches:
     device = None
     mode: UpdateMode = "eager"
 
-    def __init__(self, plans: Sequence[Blueprint]) -> None:
+    def __init__(self, plans: Sequence[Blueprint], memory: tuple[Array, Array] | None = None) -> None:
+        """`memory` is where parameters and gradient (P,) lie, if another network owns them."""
         counts = [plan.parameters for plan in plans]
-        self.parameters, self.gradient = np.zeros(sum(counts), np.float32), np.zeros(sum(counts), np.float32)
+        total = sum(counts)
+        self.parameters: Array
+        self.gradient: Array
+        self.parameters, self.gradient = memory or (np.zeros(total, np.float32), np.zeros(total, np.float32))
         ends = np.cumsum(counts)
         places = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         self._branches = [
@@ -142,6 +151,11 @@ class FusedBranches:
     def learn(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> Any:
         """Forward, the loss's gradient at the outputs, backward."""
         return self._through(gradient_at, x, arguments)[0]
+
+    def learn_above(self, gradient_at: OutputGradient, x: Array, *arguments: Array) -> tuple[Any, Array]:
+        """As `learn`, and the gradient at the inputs (B, I), the sum of the branches'."""
+        parts, back = self._through(gradient_at, x, arguments, to_inputs=True)
+        return parts, np.asarray(sum(back))
 
     def input_gradient(self, gradient_at: OutputGradient, x: Array, *arguments: Array, columns: slice = ALL) -> Array:
         """The gradient at the inputs (B, I): the sum of the branches'."""
@@ -169,3 +183,8 @@ class FusedBranches:
             if columns == own:
                 return branch.infer(x)
         return self.evaluate(x)[:, columns].copy()
+
+
+def fused(plans: Sequence[Blueprint], memory: tuple[Array, Array] | None = None) -> FusedMLP | FusedBranches:
+    """Perceptrons over the same input; `memory` is where parameters and gradient (P,) lie, if another owns them."""
+    return FusedMLP(plans[0], memory) if len(plans) == 1 else FusedBranches(plans, memory)

@@ -12,12 +12,12 @@ from torch.func import functional_call, vjp
 
 from rltrain.core import Array, UpdateMode
 from rltrain.nn.arrays import apart
+from rltrain.nn.convolutions import IMAGES_AT_ONCE, Convolutions
 from rltrain.nn.graphs import graphed
 from rltrain.nn.hidden import EPS
 
 if TYPE_CHECKING:
     from rltrain.nn.blueprint import Blueprint
-    from rltrain.nn.convolutions import Convolutions
     from rltrain.nn.initialisation import Init
     from rltrain.nn.networks import OutputGradient
     from rltrain.nn.torso import Torso
@@ -29,10 +29,6 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
 }
-
-
-IMAGES_AT_ONCE = 2_048
-"""Images that are evaluated in one go: convolutions take hundreds of kilobytes for each."""
 
 
 class Linear(torch.nn.Module):
@@ -240,7 +236,7 @@ def module_network(
         alike = len({tuple(plan.sizes) for plan in plans}) == 1
         stack = len(plans) > 1 and alike and not any(plan.features or plan.free is not None for plan in plans)
         return ModuleNetwork(Stacked(plans) if stack else Branches(plans), device)
-    return ModuleNetwork(Branches(plans, _convolutions(torso, rng, init)), device, threads=None)
+    return ModuleNetwork(Branches(plans, Convolutions(torso, rng, init)), device, threads=None)
 
 
 def implicit_network(
@@ -249,12 +245,4 @@ def implicit_network(
     """Quantiles at any fraction, from the plans of psi, phi and f; for images psi begins with a `torso`."""
     if torso is None:
         return ModuleNetwork(Implicit(plans), device)
-    return ModuleNetwork(Implicit(plans, _convolutions(torso, rng, "uniform")), device, threads=None)
-
-
-def _convolutions(torso: Torso, rng: np.random.Generator | None, init: Init) -> Convolutions:
-    from rltrain.nn.convolutions import Convolutions
-
-    torch.backends.cudnn.benchmark = True  # shapes come again and again
-    assert rng is not None, "a torso needs a generator for its weights"
-    return Convolutions(torso, rng, init)
+    return ModuleNetwork(Implicit(plans, Convolutions(torso, rng, "uniform")), device, threads=None)

@@ -1,9 +1,10 @@
 """Networks as functions of one flat parameter vector, with a gradient of the same shape.
 
 An optimiser step, gradient clipping and a target update are then one operation each. An agent hands `learn` a
-function that gives the gradient of its loss at the network's *outputs*; the network does the rest. Two kinds share
-this interface: `FusedMLP` (`fused.py`), NumPy written out by hand for speed on a CPU, and `ModuleNetwork`
-(`modules.py`), any torch module through autograd. A test holds the first to the second.
+function that gives the gradient of its loss at the network's *outputs*; the network does the rest. Three kinds share
+this interface: `FusedMLP` (`fused.py`) is NumPy written out by hand, for speed on a CPU; `FusedImages`
+(`fused_images.py`) is the same above convolutions; `ModuleNetwork` (`modules.py`) is any torch module through autograd.
+Tests hold the first two to the third.
 
 Legend: B batch, I inputs, O outputs.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from rltrain.core import Array, State, UpdateMode
 from rltrain.nn.arrays import Tensor, copy_into, to_numpy
 from rltrain.nn.blueprint import Blueprint
-from rltrain.nn.fused import ALL, FUSED, FusedBranches, FusedMLP
+from rltrain.nn.fused import ALL, FUSED, fused
 from rltrain.nn.initialisation import Init
 from rltrain.nn.torso import Torso
 
@@ -65,8 +66,13 @@ def build(
 
     For images they share the convolutions of a `torso`, whose weights `rng` draws; its parameters come first.
     """
-    if torso is None and device == "cpu" and all(plan.activation in FUSED for plan in plans):
-        return FusedMLP(plans[0]) if len(plans) == 1 else FusedBranches(plans)
+    by_hand = device == "cpu" and all(plan.activation in FUSED for plan in plans)
+    if by_hand and torso is None:
+        return fused(plans)
+    if by_hand and torso is not None:
+        from rltrain.nn.fused_images import FusedImages  # loads torch
+
+        return FusedImages(plans, torso, rng, init)
     from rltrain.nn.modules import module_network  # loads torch
 
     return module_network(plans, device, torso=torso, rng=rng, init=init)

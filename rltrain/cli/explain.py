@@ -27,7 +27,10 @@ def explain(
     import json
 
     from rltrain.config.reference import part
+    from rltrain.core import ConfigError
 
+    if name.endswith((".yaml", ".yml")):
+        raise ConfigError(f"explain takes a name, such as dqn; of a file: rltrain show {name}, or rltrain check {name}")
     use_plugins(plugin)
     found = part(name)
     if as_json:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from rltrain.cli.main import app
 from rltrain.config.reference import part, parts
+from rltrain.core import ConfigError
 from rltrain.registry import UnknownComponent
 
 
@@ -38,3 +39,5 @@ def test_the_command_prints_equations_settings_and_json_and_names_the_nearest():
     assert "clip_range" in {setting["path"] for setting in data["settings"]}
     with pytest.raises(UnknownComponent, match="did you mean 'epsilon_greedy'"):
         part("epsilon_gredy")
+    with pytest.raises(ConfigError, match="of a file: rltrain show"):
+        CliRunner().invoke(app, ["explain", "my.yaml"], catch_exceptions=False)

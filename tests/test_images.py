@@ -238,7 +238,7 @@ DQN = {"batch_size": 8, "learning_starts": 20, "buffer_size": 100, "target_updat
 SEEING = {
     "dqn": DQN,
     "dqn-all": DQN | {"heads": 2, "prior_scale": 1.0, "dueling": True, "double": True, "n_step": 3},
-    "iqn": DQN | {"n_quantiles": 4, "prior_scale": 1.0, "double": True},
+    "iqn": DQN | {"n_quantiles": 4, "prior_scale": 1.0, "double": True, "heads": 2},
     "pqn": {"n_steps": 8, "batch_size": 8},
     "pqn-convolutions": {"n_steps": 8, "batch_size": 8, "hidden_sizes": []},  # which layer_norm is for
     "ppo": {"n_steps": 16, "batch_size": 8, "n_epochs": 2},
@@ -296,7 +296,7 @@ def test_iqn_sees_images_by_convolutions_that_belong_to_psi(hidden):
     made = build_experiment(from_dict(catch("iqn", **DQN | {"hidden_sizes": hidden})).config).agent
     tau, x = np.array([[0.3, 0.9], [0.5, 0.1]], np.float32), pixels(2, 10, 5)
     network = made.q.network._module
-    parts = dict(network.named_parameters())
+    parts = dict(network.heads[0].named_parameters())
     h = network.torso(torch.from_numpy(x))
     if len(hidden) == 2:
         h = torch.relu(h @ parts["psi.0.weight"] + parts["psi.0.bias"])

@@ -5,8 +5,8 @@
     y_j = r + gamma theta_target(s', argmax_a' Q_target(s', a'); tau'_j),   tau_i, tau'_j drawn anew for every step
     minimise  sum_i mean_j |tau_i - [y_j < theta_i]| h(y_j - theta_i)  over a batch from replay, h the Huber function
 
-Its network has a form of its own, which runs through torch, and takes no ensemble of heads. Whatever else can be set
-for dqn goes with it. Priorities are made of the TD error of the means.
+Its network has a form of its own, which runs through torch. Whatever can be set for dqn goes with it. Priorities are
+made of the TD error of the means.
 Source: Dabney, Ostrovski, Silver and Munos 2018, https://arxiv.org/abs/1806.06923
 
 Differences from the paper: of n fractions one is drawn from each n-th of 0 to 1, which leaves every expectation as it
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -47,12 +47,8 @@ class IQNSettings(QRDQNSettings):
     n_policy_quantiles: int = Field(default=32, ge=1, le=1_000)
     """Fractions by whose mean an action is chosen: the paper's K."""
 
-    remedies: ClassVar[dict[str, dict[str, Any]]] = {"visits": {"visits": "{hash: simhash}"}}
-
     @model_validator(mode="after")
-    def _one_network(self) -> IQNSettings:
-        if self.heads > 1:
-            raise ValueError("heads: the network of iqn has one head; c51 and qr_dqn have as many as you like")
+    def _one_layer(self) -> IQNSettings:
         if not self.hidden_sizes:
             raise ValueError("hidden_sizes: iqn needs a hidden layer, in which states and fractions meet")
         return self
@@ -62,10 +58,10 @@ class ImplicitQFunction(QFunction):
     """Values at fractions: an observation and T fractions `side_by_side` give rows (B, A, T)."""
 
     def _plans(self, shape: Sequence[int], plan: Callable[[Sequence[int]], Blueprint]) -> list[Blueprint]:
-        """psi, the layer of phi, and f."""
+        """psi, the layer of phi, and f, of every head."""
         own = max(len(shape) - 3, 0 if self._torso else 1)  # layers of psi
         parts = shape[: own + 1], (COSINES, shape[own]), shape[own:]
-        return [plan(part) for part in parts]
+        return [plan(part) for _ in range(self.heads) for part in parts]
 
     def _build(self, plans: Sequence[Blueprint], device: str, **images: Any) -> Network:
         from rltrain.nn.modules import implicit_network  # loads torch
@@ -95,7 +91,7 @@ class IQN(QRDQN):
 
     def _seen(self, obs: Tensor) -> tuple[Tensor, ...]:
         fractions = self._draw(obs, self._config.n_quantiles)
-        return side_by_side(obs, fractions), fractions
+        return side_by_side(obs, fractions), fractions.repeat_interleave(self._config.heads, 0)
 
     def _returns(self, q: QFunction, obs: Tensor) -> Tensor:
         return q.values(side_by_side(obs, self._draw(obs, self._config.n_target_quantiles)))

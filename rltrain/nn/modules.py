@@ -109,35 +109,46 @@ class Branches(torch.nn.Module):
 class Implicit(torch.nn.Module):
     """f(psi(x) * phi(tau)): what a return is at fractions tau, from an observation x.
 
-    phi(tau)_h = relu(sum_i w_ih cos(pi i tau) + b_h). Inputs are (B, I + T), an observation and T fractions; outputs
-    (B, O * T), each output at all fractions. Images have their convolutions in psi.
+    phi(tau)_h = relu(sum_i w_ih cos(pi i tau) + b_h).
     Source: Dabney et al. 2018, equation 4 and section 3, https://arxiv.org/abs/1806.06923
     """
 
     frequencies: torch.Tensor
 
-    def __init__(self, plans: Sequence[Blueprint], torso: Convolutions | None = None) -> None:
-        """`plans` are psi after its convolutions, a layer or none, with activations; the one layer of phi; and f."""
+    def __init__(self, psi: Blueprint, phi: Blueprint, f: Blueprint) -> None:
+        """psi has activations after all its layers, of which there may be none; phi has one layer."""
         super().__init__()
-        psi, phi, f = plans
         cosines, units = phi.sizes
-        self.torso = torso
-        self.inputs = psi.sizes[0] if psi.weights else units
         self.psi = torch.nn.Sequential(*_perceptron(psi), *(_between(psi, units) if psi.weights else []))
         self.phi = torch.nn.Sequential(*_perceptron(phi), torch.nn.ReLU())
         self.f = _perceptron(f)
         self.register_buffer("frequencies", torch.pi * torch.arange(cosines), persistent=False)
 
+    def forward(self, x: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, O * T), each at all fractions (B, T), of inputs (B, I)."""
+        embedded = self.phi(torch.cos(fractions[:, :, None] * self.frequencies))  # (B, T, H)
+        outputs: torch.Tensor = self.f(self.psi(x)[:, None, :] * embedded)  # (B, T, O)
+        return outputs.transpose(1, 2).flatten(1)
+
+
+class ImplicitHeads(torch.nn.Module):
+    """Implicit networks over the same observations and fractions, with their outputs side by side."""
+
+    def __init__(self, plans: Sequence[Blueprint], torso: Convolutions | None) -> None:
+        """`plans` are psi, phi and f of one head after the other; psi of images begins with a torso for all of them."""
+        super().__init__()
+        self.torso = torso
+        self.inputs = 0 if torso is not None else plans[0].sizes[0]
+        self.heads = torch.nn.ModuleList(Implicit(*plans[at : at + 3]) for at in range(0, len(plans), 3))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs (B, O * T) of inputs (B, I + T)."""
+        """Outputs (B, K * O * T) of observations and fractions, `side_by_side`."""
         if self.torso is None:
             obs, fractions = x[:, : self.inputs], x[:, self.inputs :]
         else:
             images, fractions = apart(x, self.torso.shape)
             obs = self.torso(images)
-        embedded = self.phi(torch.cos(fractions[:, :, None] * self.frequencies))  # (B, T, H)
-        outputs: torch.Tensor = self.f(self.psi(obs)[:, None, :] * embedded)  # (B, T, O)
-        return outputs.transpose(1, 2).flatten(1)
+        return torch.cat([head(obs, fractions) for head in self.heads], 1)
 
 
 def _perceptron(plan: Blueprint) -> torch.nn.Sequential:
@@ -242,7 +253,7 @@ def module_network(
 def implicit_network(
     plans: Sequence[Blueprint], device: str, *, torso: Torso | None = None, rng: np.random.Generator | None = None
 ) -> ModuleNetwork:
-    """Quantiles at any fraction, from the plans of psi, phi and f; for images psi begins with a `torso`."""
+    """Quantiles at any fraction, from the plans of psi, phi and f of every head; for images also of a `torso`."""
     if torso is None:
-        return ModuleNetwork(Implicit(plans), device)
-    return ModuleNetwork(Implicit(plans, Convolutions(torso, rng, "uniform")), device, threads=None)
+        return ModuleNetwork(ImplicitHeads(plans, None), device)
+    return ModuleNetwork(ImplicitHeads(plans, Convolutions(torso, rng, "uniform")), device, threads=None)

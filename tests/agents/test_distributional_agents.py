@@ -200,7 +200,7 @@ def test_iqn_does_not_choose_by_the_draws_that_value_the_choice(sure, online, se
 @pytest.mark.parametrize("hidden", [(8,), (8, 6)])
 def test_iqns_network_is_f_of_psi_times_phi(hidden):
     made = agent("iqn", hidden_sizes=hidden)
-    parts = dict(made.q.network._module.named_parameters())
+    parts = dict(made.q.network._module.heads[0].named_parameters())
     tau, x = torch.tensor([[0.3]]), torch.from_numpy(OBS[:1])
     h = torch.relu(x @ parts["psi.0.weight"] + parts["psi.0.bias"])
     cosines = torch.cos(torch.pi * torch.arange(64) * tau)
@@ -212,6 +212,19 @@ def test_iqns_network_is_f_of_psi_times_phi(hidden):
         h = h @ parts["f.0.weight"] + parts["f.0.bias"]
     mine = made.q.values(torch.cat((x, tau), 1))
     np.testing.assert_allclose(mine[0, :, 0], h.detach()[0], rtol=1e-4, atol=1e-6)
+
+
+def test_iqns_heads_are_networks_of_their_own_at_the_same_fractions():
+    """What a loss gets are the heads of an observation one after the other, at the fractions of each."""
+    made = agent("iqn", heads=2, n_quantiles=4)
+    seen, fractions = made._seen(torch.from_numpy(OBS))
+    assert fractions.shape == (40, 4)
+    rows = made.q.values(seen).numpy().copy()  # (R, A, T)
+    for head, network in enumerate(made.q.network._module.heads):
+        own = network(torch.from_numpy(OBS), fractions[head::2]).detach().numpy()
+        np.testing.assert_allclose(rows[head::2], own.reshape(20, 2, 4), rtol=1e-5, atol=1e-6)
+    assert np.abs(rows[0::2] - rows[1::2]).min(axis=(1, 2)).max() > 1e-3
+    assert torch.equal(fractions[0::2], seen[:, 2:])
 
 
 def test_rainbows_defaults_are_the_papers():
@@ -233,11 +246,11 @@ def run(name, exploration="epsilon_greedy", **settings):
 
 @pytest.mark.parametrize("name", ["c51", "qr_dqn", "iqn"])
 def test_they_explore_as_dqn_does(name):
-    plain, heads = settings_class("agents", "dqn")(name="dqn"), {} if name == "iqn" else {"heads": 3}
+    plain = settings_class("agents", "dqn")(name="dqn")
     mine = settings_class("agents", name)(name=name)
     assert fitting_explorations(mine) == fitting_explorations(plain)
     small = {"batch_size": 8, "buffer_size": 100, "hidden_sizes": [8], **OWN[name]}
-    for exploration, more in [("boltzmann", {}), ("ucb", {"visits": {}}), ("thompson", heads or {"visits": {}})]:
+    for exploration, more in [("boltzmann", {}), ("ucb", {"visits": {}}), ("thompson", {"heads": 3})]:
         config = run(name, exploration, **small, **more)
         assert problems(config) == []
         metrics = build(config).loop.advance(40).metrics
@@ -248,7 +261,6 @@ def test_they_explore_as_dqn_does(name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("iqn", {"heads": 3}, "the network of iqn has one head; c51 and qr_dqn have as many"),
         ("iqn", {"hidden_sizes": []}, "iqn needs a hidden layer"),
         ("c51", {"loss": "mse"}, "the loss of a distribution is its own"),
         ("c51", {"v_min": 3, "v_max": 3}, "v_min 3 must be below v_max 3"),
@@ -264,7 +276,6 @@ def test_what_does_not_fit_is_refused(name, settings, message):
 @pytest.mark.parametrize(
     ("name", "exploration", "message"),
     [
-        ("iqn", "thompson", "set agent.visits={hash: simhash}, or use"),
         ("c51", "thompson", "agent.heads=10"),
         ("rainbow", "epsilon_greedy", "rainbow explores by its noisy weights: leave this block out"),
     ],

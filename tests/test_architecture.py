@@ -17,7 +17,7 @@ LAYERS = {
     "records": 5, "differences": 5, "experiment": 5, "compiling": 5, "ranks": 5, "fitting": 5,
     "saved": 6, "reproduction": 6, "pictures": 6, "launch": 6, "comparison": 6,
     "report": 7, "tuning": 7,
-    "cli": 8,
+    "cli": 8, "__main__": 8,
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

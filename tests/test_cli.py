@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rltrain.cli.schema import schema
 from rltrain.rundir import CannotCreate
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 CONTRACT = {
     "run", "checkpoint_step", "env", "agent", "episodes", "seed", "return_mean", "return_std", "return_ci95",
     "return_min", "return_max", "return_iqm", "length_mean", "success_rate", "success_definition",
@@ -58,6 +58,8 @@ def test_a_run_leaves_everything_that_was_promised(run):
     assert reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     steps = [event.step for event in reader.Scalars("train/loss")]
     assert steps == list(range(100, 1501, 100))
+    (sitting,) = json.loads((run / "sittings.json").read_text())["sittings"]
+    assert sitting["command"].startswith("rltrain train ")
 
 
 def test_eval_prints_the_contract_and_the_same_digits_twice(run):

@@ -27,7 +27,7 @@ from rltrain.launch.worker import Reporter
 from rltrain.records import Status, find_runs
 from rltrain.rundir import CannotCreate, NoRun, RunLocked, is_locked, lock_run, resolve_run
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 TINY = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}

@@ -17,7 +17,7 @@ from rltrain.config.load import load
 from rltrain.experiment import Run
 from rltrain.logger import read_metrics
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 
 
 def rltrain(*arguments, **options):

@@ -14,7 +14,7 @@ from rltrain.experiment import Run
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -322,7 +322,7 @@ def test_settings_of_workers_without_workers_are_a_problem():
         assert problems(from_dict(data).config) == []
 
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 
 
 def start(folder, *overrides, resume=False, **env):

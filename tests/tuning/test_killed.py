@@ -43,7 +43,7 @@ tune:
 def begin(folder):
     command = ["tune", "x.yaml", "--study", "s", "--resume", "--workers", "1"]
     return subprocess.Popen(
-        [sys.executable, "-c", "from rltrain.cli.main import main; main()", *command],
+        [sys.executable, "-m", "rltrain", *command],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=open(folder / "errors", "a"),
     )  # fmt: skip
 

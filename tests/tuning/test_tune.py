@@ -19,7 +19,7 @@ from rltrain.records import find_runs
 
 optuna = pytest.importorskip("optuna")
 
-RLTRAIN = [sys.executable, "-c", "from rltrain.cli.main import main; main()"]
+RLTRAIN = [sys.executable, "-m", "rltrain"]
 TINY = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}

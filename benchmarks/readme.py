@@ -9,6 +9,8 @@ from pathlib import Path
 from rltrain.config.load import load
 
 HERE = Path(__file__).parent
+FEW = 5
+"""Seeds from which an interval is told, as everywhere in rltrain; of fewer, the figure of each."""
 PAGES = ("README.md", "docs/results.md", "docs/speed.md")
 
 
@@ -64,11 +66,13 @@ def policy() -> str:
             continue  # a table: see below
         agent = settings.agent.name
         low, high = data["iqm_ci95"]
+        finals = ", ".join(f"{row['last']:.1f}" for row in data["rows"])
+        shown = f"[{low:.1f}, {high:.1f}]" if len(data["rows"]) >= FEW else f"({finals})"
         count = f"{data['seeds_at_the_bar']} of {len(data['rows'])} at {data['bar']:g}"
-        result = f"{data['iqm']:.1f} [{low:.1f}, {high:.1f}]"
+        result = f"{data['iqm']:.1f} {shown}"
         steps = f"{settings.train.total_steps:,}"
-        shown = f"{agent}, published settings" if "published" in data["config"] else agent
-        rows.append((settings.env.id, shown, steps, result, count, zoo.get((agent, settings.env.id), "")))
+        named = f"{agent}, published settings" if "published" in data["config"] else agent
+        rows.append((settings.env.id, named, steps, result, count, zoo.get((agent, settings.env.id), "")))
     head = "| environment | agent | steps | IQM over seeds, 95 % interval | seeds at the bar | rl_zoo3, one run |"
     return head + "\n|---|---|---|---|---|---|\n" + "\n".join(f"| {' | '.join(row)} |" for row in sorted(rows))
 

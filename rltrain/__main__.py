@@ -4,6 +4,6 @@ import sys
 
 from rltrain.cli.main import main
 
-if __name__ == "__main__":  # a worker process imports this file again
+if __name__ == "__main__":
     sys.argv[0] = "rltrain"  # what a run notes down of the command
     main()

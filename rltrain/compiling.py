@@ -15,8 +15,8 @@ MIN_COMPILED_STEPS = 20_000
 MIN_COMPILED_GRADIENT_STEPS = 100_000
 """Fewer gradient steps through torch are over before compiling them has paid for itself."""
 
-NOTHING = "the network runs in NumPy (convolutions in torch), where nothing is compiled: leave this out"
-"""Why compiling is refused on a CPU."""
+NOT_COMPILED = "the network runs in NumPy (convolutions in torch), where nothing is compiled: leave this out"
+"""Why compiling is refused where no network runs through torch as a whole."""
 
 
 def compiled_loop(
@@ -42,7 +42,7 @@ def _compile_networks(config: Config, agent: Agent) -> str | None:
     wanted = config.train.compile
     through_torch = [network for network in agent.networks if network.device is not None]
     if not through_torch:
-        return NOTHING if wanted == "on" else None
+        return NOT_COMPILED if wanted == "on" else None
     settings: Any = config.agent
     steps = settings.gradient_steps_of(config.train.total_steps, config.env.num_envs)
     compiled = wanted == "on" or (wanted == "auto" and steps >= MIN_COMPILED_GRADIENT_STEPS)

@@ -36,7 +36,8 @@ class EnvironmentLoop:
         self.envs = envs
         self._bonuses = bonuses or {}
         self._seeds = seeds
-        self._copies = not getattr(type(envs), "fresh_obs", False)  # others may use the memory of a step again
+        # Others may use the memory of a step again. Of the class, since a wrapper hands on attributes of what it wraps
+        self._copies = not getattr(type(envs), "fresh_obs", False)
         self.paid = 0.0  # sum of all bonuses
         self.diagnostics = Diagnostics(
             envs.single_observation_space, envs.single_action_space, envs.num_envs, exploration

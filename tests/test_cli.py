@@ -62,6 +62,10 @@ def test_a_run_leaves_everything_that_was_promised(run):
     assert sitting["command"].startswith("rltrain train ")
 
 
+def test_help_names_the_command_however_it_was_begun():
+    assert "Usage: rltrain train [OPTIONS]" in rltrain("train", "--help").stdout
+
+
 def test_eval_prints_the_contract_and_the_same_digits_twice(run):
     first = json.loads(rltrain("eval", run, "--episodes", 10, "--json").stdout)
     assert first.keys() >= CONTRACT

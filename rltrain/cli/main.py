@@ -77,7 +77,7 @@ def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and an exit code, never a traceback."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        app()
+        app(prog_name="rltrain")
     except Exception as error:
         from rltrain.core import RltrainError
         from rltrain.registry import UnknownComponent

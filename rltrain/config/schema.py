@@ -106,8 +106,9 @@ class TrainSettings(Settings):
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether to compile, which gives the same numbers; auto where the run is long enough to pay for it.
 
-    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch. On a CUDA
-    device the update runs from CUDA graphs, unless this is off.
+    For a table it is the whole loop, by Numba; for a network that runs through torch the update, by torch: on a CPU
+    those of iqn, and with other activations than relu and tanh. On a CUDA device the update runs from CUDA graphs,
+    unless this is off.
     """
     data_parallel: int = Field(default=1, ge=1, le=10_000)
     """Processes that learn one agent together, on one machine or many, each with `env.num_envs` environments.

@@ -38,7 +38,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
     """Steps N games of one kind; `training` decides whether lives and clipped rewards are what the agent gets."""
 
     fresh_obs = True
-    """Screens lie in memory of their own, which no later step uses again."""
+    """Screens lie in memory of their own, which no later step uses again: the loop need not copy them."""
 
     def __init__(self, settings: EnvSettings, num_envs: int, *, training: bool, render_mode: str | None = None) -> None:
         atari = settings.atari

@@ -79,7 +79,7 @@ def in_numpy(x: Tensor) -> Tensor:
 def side_by_side(obs: Tensor, others: Tensor) -> Tensor:
     """Observations (B, I) and D numbers of each beside them, actions or fractions: (B, I + D).
 
-    Images (B, *shape) stay bytes, and so do then the numbers: (B, bytes of both), as `apart` takes them.
+    Images (B, *shape) stay bytes, and so do then the numbers: (B, bytes of both).
     """
     xp = namespace(obs)
     if obs.ndim > 2:
@@ -88,10 +88,13 @@ def side_by_side(obs: Tensor, others: Tensor) -> Tensor:
 
 
 def apart(both: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Images (B, *shape) of bytes and the numbers (B, D) beside them, on whatever device."""
+    """What `side_by_side` put together, as tensors: observations (B, *shape), and the numbers (B, D) beside them."""
     size = math.prod(shape)
-    numbers = both[:, size:].clone(memory_format=torch.contiguous_format)  # which begins at a whole number
-    return both[:, :size].reshape(-1, *shape), numbers.view(torch.float32)
+    obs, numbers = both[:, :size], both[:, size:]
+    if both.dtype != torch.uint8:
+        return obs, numbers
+    whole = numbers.clone(memory_format=torch.contiguous_format)  # of which a number begins where memory does
+    return obs.reshape(-1, *shape), whole.view(torch.float32)
 
 
 class Fixed:

@@ -18,7 +18,10 @@ Activation = Literal["relu", "tanh", "elu", "gelu", "silu"]
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A multi-layer perceptron before it is built: h_l = act(n(h_(l-1) W_l + b_l)), the last layer without either."""
+    """A multi-layer perceptron before it is built: h_l = act(n(h_(l-1) W_l + b_l)), the last layer without either.
+
+    One of no layers, whose outputs are its inputs, has no sizes.
+    """
 
     activation: Activation
     weights: list[Array]  # (inputs, outputs) each

@@ -137,17 +137,14 @@ class ImplicitHeads(torch.nn.Module):
     def __init__(self, plans: Sequence[Blueprint], torso: Convolutions | None) -> None:
         """`plans` are psi, phi and f of one head after the other; psi of images begins with a torso for all of them."""
         super().__init__()
-        self.torso = torso
-        self.inputs = 0 if torso is not None else plans[0].sizes[0]
+        self.torso, self.shape = torso, (plans[0].sizes[0],) if torso is None else torso.shape
         self.heads = torch.nn.ModuleList(Implicit(*plans[at : at + 3]) for at in range(0, len(plans), 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs (B, K * O * T) of observations and fractions, `side_by_side`."""
-        if self.torso is None:
-            obs, fractions = x[:, : self.inputs], x[:, self.inputs :]
-        else:
-            images, fractions = apart(x, self.torso.shape)
-            obs = self.torso(images)
+        obs, fractions = apart(x, self.shape)
+        if self.torso is not None:
+            obs = self.torso(obs)
         return torch.cat([head(obs, fractions) for head in self.heads], 1)
 
 

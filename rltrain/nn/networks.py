@@ -4,7 +4,7 @@ An optimiser step, gradient clipping and a target update are then one operation 
 function that gives the gradient of its loss at the network's *outputs*; the network does the rest. Three kinds share
 this interface: `FusedMLP` (`fused.py`) is NumPy written out by hand, for speed on a CPU; `FusedImages`
 (`fused_images.py`) is the same above convolutions; `ModuleNetwork` (`modules.py`) is any torch module through autograd.
-Tests hold the first two to the third.
+Tests hold the first two to the third. `NoisyNetwork` (`noisy.py`) is any of them under noise.
 
 Legend: B batch, I inputs, O outputs.
 """

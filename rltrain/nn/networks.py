@@ -66,10 +66,9 @@ def build(
 
     For images they share the convolutions of a `torso`, whose weights `rng` draws; its parameters come first.
     """
-    by_hand = device == "cpu" and all(plan.activation in FUSED for plan in plans)
-    if by_hand and torso is None:
-        return fused(plans)
-    if by_hand and torso is not None:
+    if device == "cpu" and all(plan.activation in FUSED for plan in plans):
+        if torso is None:
+            return fused(plans)
         from rltrain.nn.fused_images import FusedImages  # loads torch
 
         return FusedImages(plans, torso, rng, init)

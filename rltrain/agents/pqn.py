@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from rltrain.agents.dqn import QAgent
 from rltrain.core import ActionSelector, Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, to_device, to_numpy
@@ -32,6 +31,7 @@ from rltrain.nn.blueprint import Activation
 from rltrain.nn.distributions import Categorical
 from rltrain.nn.losses import LossKind
 from rltrain.nn.optimizers import descend
+from rltrain.q_agent import QAgent
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout
 from rltrain.rollout_agent import minibatch_problems, minibatch_steps
@@ -52,7 +52,7 @@ class PQNSettings(QSettings):
     activation: Activation = "relu"
     """relu and tanh run fused in NumPy; the others through torch."""
     layer_norm: bool = True
-    """Units of every hidden layer, and of every convolution, with mean 0 and variance 1 before their activation."""
+    """Layer normalisation, with neither gain nor bias, before every activation, of convolutions too."""
     n_steps: int = Field(default=32, ge=1)
     """Steps of each environment between updates: a rollout has n_steps * num_envs."""
     batch_size: int = Field(default=128, ge=1)
@@ -102,7 +102,7 @@ class PQN(QAgent):
         self._encode = Encoder(spec.observation_space, images=True)
         self._first = np.ones(spec.num_envs, bool)
         self._steps = 0
-        self._begin(spec, exploration, device, init_rng, hash_rng)
+        self._begin(spec, exploration, device, init_rng=init_rng, hash_rng=hash_rng)
         shape, dtype = self._encode.shape, self._encode.dtype
         self.rollout = Rollout(config.n_steps, spec.num_envs, shape, Categorical(spec.action_space), dtype)
 

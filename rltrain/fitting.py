@@ -124,7 +124,13 @@ def environment(config: Config) -> EnvSpec | list[Problem]:
 def notes(config: Config) -> list[str]:
     """What a user should be told of a configuration that fits together."""
     spec = _spec(config)
-    return [*config.env.notes(spec), *config.agent.notes(spec)]
+    return [note for part in (config.env, *_parts(config)) for note in part.notes(spec)]
+
+
+def _parts(config: Config) -> list[Any]:
+    """The settings of every part that has a name."""
+    parts = (config.agent, config.exploration, *config.bonuses, *config.env.wrappers)
+    return [part for part in parts if part is not None]
 
 
 def _spec(config: Config) -> EnvSpec:
@@ -183,10 +189,8 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
         yield Problem("train.data_parallel", reason)
     if config.train.stop.return_ is not None and config.eval.every is None:
         yield Problem("train.stop.return", "nothing is evaluated before the end: set eval.every, or leave this out")
-    parts: list[Any] = [config.agent, config.exploration, *config.bonuses, *config.env.wrappers]
-    for part in parts:
-        if part is not None:
-            yield from part.problems(config, spec)
+    for part in _parts(config):
+        yield from part.problems(config, spec)
 
 
 def exploration_misfit(agent: Any, exploration: Any) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+WORTH_TELLING = 2**28
+"""Bytes from which a user is told that something takes them."""
 MEMINFO = Path("/proc/meminfo")
 OWN_GROUP = Path("/proc/self/cgroup")
 CGROUP = Path("/sys/fs/cgroup")

@@ -15,13 +15,11 @@ from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
+from rltrain.memory import WORTH_TELLING
 from rltrain.nn.blueprint import Activation
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes, Settings
-
-WORTH_TELLING = 2**28
-"""Bytes of replay from which a user is told."""
 
 
 class OffPolicySettings(Settings):
@@ -85,9 +83,14 @@ class OffPolicySettings(Settings):
             yield Problem("agent.buffer_size", problem)
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
-        """How much memory replay takes, where that is much."""
+        """How much memory replay takes, where that is much; and gradient steps that are fewer than they seem."""
         if (need := required_bytes(self.buffer_size, spec, self.n_step)) > WORTH_TELLING:
             yield f"replay of {self.buffer_size:,} transitions takes {need / 2**30:.1f} GiB when it is full"
+        if spec.num_envs > self.train_freq and "gradient_steps" not in self.model_fields_set:
+            yield (
+                f"{spec.num_envs} environments step at once: one gradient step in {spec.num_envs} steps, not in "
+                f"{self.train_freq} (agent.train_freq); agent.gradient_steps makes it more, -1 one for every step"
+            )
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""

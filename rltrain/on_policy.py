@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
@@ -23,7 +23,7 @@ from rltrain.nn.distributions import Distribution, action_problem, distribution
 from rltrain.nn.initialisation import Init
 from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
-from rltrain.nn.torso import EncoderName, encoder_problem, torso, units_note
+from rltrain.nn.torso import EncoderName, encoder_problem, torso_of, units_note
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes, Settings
 
@@ -59,13 +59,19 @@ class OnPolicySettings(Settings, ABC):
     max_grad_norm: float | None = Field(default=0.5, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
     ent_coef: float = Field(default=0.0, ge=0)
-    """Weight of the entropy, which is raised."""
+    """Weight of the entropy bonus in the loss: more of it explores more."""
     log_std_init: float = Field(default=0.0, ge=-20, le=5)
     """Continuous actions: logarithm of the first standard deviation, in the action's units (before squashing)."""
     state_dependent_std: bool = False
     """Continuous actions: the standard deviation is an output of the network, not one number per dimension."""
     squash: bool = False
     """Continuous actions: tanh stretched to the box; false for a normal distribution that is cut to the box."""
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if self.optimizer == "sgd" and any(self.changed("optimizer_eps")):
+            raise ValueError("optimizer_eps does nothing with sgd: leave it out")
+        return self
 
     def distribution(self, space: gym.Space[Any]) -> Distribution:
         """The family of distributions over this action space."""
@@ -83,6 +89,9 @@ class OnPolicySettings(Settings, ABC):
             yield Problem("agent.encoder", problem)
         if problem := action_problem(spec.action_space, squash=self.squash):
             yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
+        if not isinstance(spec.action_space, gym.spaces.Box):
+            for name in self.changed("log_std_init", "state_dependent_std"):
+                yield Problem(f"agent.{name}", f"is for continuous actions, not for {spec.action_space}: leave it out")
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """What a user should know of layers that were left as they are."""
@@ -100,8 +109,7 @@ class OnPolicyAgent(ABC):
         self._config = config
         self._team = spec.team
         self._encode = Encoder(spec.observation_space, images=True)
-        image = self._encode.image
-        self._torso = None if image is None else torso(config.encoder, image)
+        self._torso = None if self._encode.image is None else torso_of(config.encoder, spec)
         self.policy: Distribution = config.distribution(spec.action_space)
         self._value = slice(0, self.value_heads)  # columns of the outputs
         self._policy = slice(self.value_heads, self.value_heads + self.policy.outputs)

@@ -73,6 +73,8 @@ def test_frames_and_colours_are_channels_wherever_they_lie():
     grey = pixels(2, 4, 40, 50)
     np.testing.assert_array_equal(features("nature", grey[..., None]), features("nature", grey))
     assert torso("nature", (4, 40, 50, 3)).image == (12, 40, 50)
+    assert torso("minatar", (5, 10, 5), stacked=True).image == (5, 10, 5)  # as deep as it is wide
+    assert torso("minatar", (8, 10, 5), stacked=True).image == (8, 10, 5)  # deeper
     assert [torso("auto", shape).image for shape in ((4, 84, 84), (10, 5), (7, 9, 3))] == [(4, 84, 84), (1, 10, 5), (3, 7, 9)]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
 from rltrain.intrinsic import Bonus, BonusSettings, Whitener
+from rltrain.memory import WORTH_TELLING
 from rltrain.schedules import Constant, ScheduleSetting
 
 FIRST_ROWS = 64
@@ -34,9 +35,15 @@ class EpisodicSettings(BonusSettings):
     """Observations of one episode that are remembered; the oldest give way."""
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
-        """Distances are between vectors."""
-        if problem := vector_problem("episodic", spec):
+        """Distances are between vectors; the pixels of an image are one."""
+        if problem := vector_problem("episodic", spec, images=True):
             yield Problem("bonuses", problem)
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """How much memory episodes take, where that is much."""
+        need = 4 * spec.num_envs * self.memory_size * Encoder(spec.observation_space).size
+        if need > WORTH_TELLING:
+            yield f"episodic remembers {self.memory_size:,} observations of an episode: {need / 2**30:.1f} GiB at most"
 
 
 class Episodic(Bonus):

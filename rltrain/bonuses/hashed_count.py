@@ -22,7 +22,7 @@ class HashedCountSettings(HashSettings, BonusSettings):
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """Vector observations, bounds that are known, and actions that come again."""
-        if problem := vector_problem("hashed_count", spec):
+        if problem := vector_problem("hashed_count", spec, images=True):
             yield Problem("bonuses", problem)
             return
         yield from self.hash_problems(spec, "bonuses", "hashed_count")

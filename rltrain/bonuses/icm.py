@@ -23,8 +23,8 @@ class ICMSettings(LearntSettings):
     """Pull of the features' weights to 0, which forgets what actions have nothing to do with; the paper has none."""
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
-        """Networks take vectors, and give choices or numbers."""
-        if problem := vector_problem("icm", spec):
+        """Networks take vectors, the pixels of an image too, and give choices or numbers."""
+        if problem := vector_problem("icm", spec, images=True):
             yield Problem("bonuses", problem)
         elif problem := action_problem(spec.action_space, squash=False):
             yield Problem("bonuses", f"icm predicts actions: {problem}; rnd does not need them")

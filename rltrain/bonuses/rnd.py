@@ -32,8 +32,8 @@ class RNDSettings(LearntSettings):
     """Step size of Adam, the paper's. With ten times as much, what novelty pays is over before a policy can use it."""
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
-        """A network takes vectors."""
-        if problem := vector_problem("rnd", spec):
+        """Networks take vectors; the pixels of an image are one."""
+        if problem := vector_problem("rnd", spec, images=True):
             yield Problem("bonuses", problem)
 
 

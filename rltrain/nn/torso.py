@@ -71,15 +71,20 @@ class Torso(NamedTuple):
         return channels * height * width
 
 
-def torso(encoder: EncoderName, shape: Sequence[int], *, layer_norm: bool = False) -> Torso:
+def torso(encoder: EncoderName, shape: Sequence[int], *, stacked: bool = False, layer_norm: bool = False) -> Torso:
     """The convolutions for images of this shape; `auto` takes nature for screens and minatar for small boards.
 
-    Of three dimensions the shorter of the first and the last is that of channels.
+    Of three dimensions the first is that of channels where frames are `stacked`, else the shorter of first and last.
     """
-    last = len(shape) != 3 or shape[-1] <= shape[0]
+    last = len(shape) != 3 or (not stacked and shape[-1] <= shape[0])
     small = min(Torso("nature", tuple(shape), last).image[1:]) < SMALLEST_NATURE
     name = {"auto": "minatar" if small else "nature"}.get(encoder, encoder)
     return Torso(name, tuple(shape), last, layer_norm)
+
+
+def torso_of(encoder: EncoderName, spec: EnvSpec, *, layer_norm: bool = False) -> Torso:
+    """The convolutions for the images of an environment."""
+    return torso(encoder, spec.observation_space.shape or (), stacked=spec.frame_stack > 1, layer_norm=layer_norm)
 
 
 def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:
@@ -87,7 +92,7 @@ def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:
     space = spec.observation_space
     if not is_image(space):
         return None if encoder == "auto" else f"is for images, {spec.id} has none: leave it out"
-    plan = torso(encoder, space.shape or ())
+    plan = torso_of(encoder, spec)
     if plan.features > 0 and min(plan.image[1:]) >= (SMALLEST_NATURE if plan.name == "nature" else 3):
         return None
     _, height, width = plan.image
@@ -98,7 +103,7 @@ def units_note(encoder: EncoderName, hidden_sizes: Sequence[int], spec: EnvSpec)
     """What to tell a user who left the hidden layers after the convolutions as they are; None where there are none."""
     if not is_image(spec.observation_space):
         return None
-    plan = torso(encoder, spec.observation_space.shape or ())
+    plan = torso_of(encoder, spec)
     usual = PUBLISHED_UNITS[plan.name]
     return (
         f"agent.hidden_sizes is not set: {list(hidden_sizes)} follow the convolutions of {plan.name}, "

@@ -37,7 +37,7 @@ def walk(env, steps, seed=0, end_every=7):
     def draw(space):
         if isinstance(space, gym.spaces.Discrete):
             return rng.integers(space.start, space.start + space.n, env.num_envs)
-        if isinstance(space, gym.spaces.Box):
+        if isinstance(space, gym.spaces.Box) and space.dtype == np.float32:
             return rng.normal(size=(env.num_envs, *space.shape)).astype(np.float32)
         space.seed(int(rng.integers(1_000_000)))
         return np.stack([space.sample() for _ in range(env.num_envs)])

@@ -11,7 +11,7 @@ from rltrain import checkpoint
 from rltrain.config.load import from_dict
 from rltrain.core import ConfigError, EnvSpec
 from rltrain.experiment import build
-from rltrain.fitting import problems
+from rltrain.fitting import notes, problems
 from rltrain.registry import names
 
 NAMES = names("bonuses")
@@ -23,6 +23,7 @@ SPACES = {
     "a box of actions": (REAL, gym.spaces.Box(-2.0, 2.0, (2,), np.float32)),
     "several choices": (gym.spaces.MultiDiscrete([3, 4]), gym.spaces.MultiDiscrete([2, 3])),
     "bits": (gym.spaces.MultiBinary(5), gym.spaces.MultiBinary(3)),
+    "pixels": (gym.spaces.Box(0, 255, (2, 6, 5), np.uint8), TWO),
 }
 PAIRS = [(name, spaces) for name in NAMES for spaces in SPACES if name != "count" or spaces == "a table"]
 
@@ -151,6 +152,23 @@ def test_several_bonuses_are_added_up_and_each_is_reported_under_its_name():
     assert metrics["exploration/hashed_count_entries"] == 1
     alone = build(config(bonuses=several[:1])).loop.advance(1).metrics
     assert [name for name in alone if "exploration/bonus" in name] == ["exploration/bonus"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "count"])
+@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+def test_every_bonus_sees_pixels_beside_an_agent_that_does(name, agent):
+    short = {"n_steps": 8, "batch_size": 8} if agent == "ppo" else {}
+    made = config(agent, "rltrain/Catch-v0", [{"name": name}], **({"exploration": None} if agent == "ppo" else {}))
+    made = made.model_copy(update={"agent": made.agent.model_copy(update=short)})
+    assert problems(made) == []
+    given = build(made).loop.advance(64).metrics["exploration/bonus"]
+    assert np.max(given) > 0
+
+
+def test_the_memory_of_long_episodes_of_pixels_is_told():
+    made = config("ppo", "rltrain/Catch-v0", [{"name": "episodic", "memory_size": 2_000_000}], num_envs=2)
+    assert "episodic remembers 2,000,000 observations of an episode: 0.7 GiB at most" in notes(made)
+    assert not [told for told in notes(config("ppo", "rltrain/Catch-v0", [{"name": "episodic"}])) if "episodic" in told]
 
 
 def test_where_a_bonus_does_not_fit_the_reason_and_another_way_are_told():

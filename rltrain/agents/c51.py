@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.agents.dqn import DQN
+from rltrain.core import Metrics
 from rltrain.nn import distributional
 from rltrain.nn.arrays import Fixed, Tensor, log_softmax, namespace
 from rltrain.q_settings import DistributionalSettings
@@ -32,7 +33,7 @@ class C51Settings(DistributionalSettings):
     n_atoms: int = Field(default=51, ge=2, le=1_000)
     """Values that a return may have."""
     v_min: float = -10.0
-    """The least of them: discounted returns below it are taken for it."""
+    """The least of them: discounted returns below it are taken for it. `train/mass_at_the_ends` says how much are."""
     v_max: float = 10.0
     """The greatest of them."""
 
@@ -69,6 +70,10 @@ class C51(DQN):
     def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
         support, config = self._support.like(following), self._config
         return distributional.project(reward, discount, following, support, config.v_min, config.v_max)
+
+    def _target_metrics(self, target: Tensor) -> Metrics:
+        """How much probability lies on the outermost values, where returns beyond them are put."""
+        return {"train/mass_at_the_ends": lambda: target[:, 0] + target[:, -1]}
 
     def _loss(self, rows: Tensor, action: Tensor, target: Tensor, weight: Tensor, *drawn: Tensor) -> Tensor:
         return distributional.categorical_loss(rows, action, target, weight)

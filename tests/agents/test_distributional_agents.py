@@ -56,6 +56,15 @@ def test_c51_learns_the_probabilities_of_a_coin():
     np.testing.assert_allclose(made.values(HERE)[0], probability @ np.linspace(0, 4, 21), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("v_max", "mass"), [(4.0, 0.0), (2.5, 1.0)])
+def test_c51_tells_how_much_of_its_targets_lies_at_the_ends_of_its_support(v_max, mass):
+    """Returns of 3, of which 2.5 is the end."""
+    made = agent("c51", gamma=0.0, v_min=0.0, v_max=v_max, n_atoms=21)
+    play(made, 40, reward=lambda obs, action: 3.0)
+    told = made._gradient_steps(1)["train/mass_at_the_ends"]()
+    np.testing.assert_allclose(told, mass, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["qr_dqn", "iqn"])
 def test_quantiles_of_a_coin_lie_at_its_sides(name):
     """Up to the width of the Huber function: 3 is farther away than 1 for a theta below 2, and 1 for one above.

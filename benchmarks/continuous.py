@@ -37,7 +37,7 @@ def mine(agent: str, hidden: list[int], gradient_steps: int) -> dict[str, float]
     data: dict[str, Any] = {"env": {"id": "Pendulum-v1"}, "train": {"total_steps": 1_000}, "seed": 0, "device": "cpu"}
     data["agent"] = settings | {"learning_starts": 100, "buffer_size": 20_000, "gamma": 0.99, "tau": 0.005}
     if agent == "td3":
-        data["exploration"] = {"name": "gaussian_noise", "sigma": 0.1, "warmup": 100}
+        data["exploration"] = {"name": "gaussian_noise", "sigma": 0.1}
     experiment = build(from_dict(data).config)
     experiment.loop.advance(150)
     learner: Any = experiment.agent

@@ -39,6 +39,8 @@ class ContinuousSettings(OffPolicySettings):
     """Transitions per gradient step."""
     buffer_size: int = Field(default=1_000_000, ge=1)
     """Transitions kept for replay."""
+    learning_starts: int = Field(default=100, ge=0)
+    """Steps before the first gradient step, with uniform actions."""
     train_freq: int = Field(default=1, ge=1)
     """Steps between blocks of gradient steps."""
     tau: float = Field(default=0.005, gt=0, le=1)
@@ -168,6 +170,16 @@ class ContinuousAgent(OffPolicyAgent):
     def policy_delay(self) -> int:
         """Gradient steps of the critic for one of the actor."""
         return 1
+
+    def act(self, obs: Array, *, explore: bool = True) -> Array:
+        """Actions (N, *action_shape) for observations (N, *obs_shape); uniform ones until learning starts."""
+        if explore and self._steps < self._config.learning_starts:
+            return self.box.action(self._rng.uniform(-1, 1, (len(obs), self.box.size)).astype(np.float32))
+        return self.box.action(self._policy_action(self.actor.network.infer(self._encode(obs)), explore))
+
+    @abstractmethod
+    def _policy_action(self, outputs: Array, explore: bool) -> Array:
+        """Actions (N, D) within -1 and 1 by the actor's outputs (N, O)."""
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -39,9 +39,8 @@ class HashSettings(Settings):
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> HashSettings:
-        other = "bits" if self.hash == "bins" else "bins"
-        if getattr(self, other) != type(self).model_fields[other].default:
-            raise ValueError(f"{other} is not for hash {self.hash}: leave it out")
+        for name in self.changed("bits" if self.hash == "bins" else "bins"):
+            raise ValueError(f"{name} is not for hash {self.hash}: leave it out")
         return self
 
     def hash_problems(self, spec: EnvSpec, path: str, owner: str) -> Iterator[Problem]:

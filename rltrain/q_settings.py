@@ -38,7 +38,7 @@ class QSettings(Settings):
     encoder: EncoderName = "auto"
     """Images: the convolutions before the hidden layers, which all heads share; auto takes nature for screens."""
     layer_norm: bool = False
-    """Units of every hidden layer, and of every convolution, with mean 0 and variance 1 before their activation."""
+    """Layer normalisation, with neither gain nor bias, before every activation, of convolutions too."""
     dueling: bool = False
     """Learn V(s) and advantages apart."""
     loss: LossKind = "huber"
@@ -77,7 +77,7 @@ class QSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not self.noisy and self.noisy_std != type(self).model_fields["noisy_std"].default:
+        if not self.noisy and any(self.changed("noisy_std")):
             raise ValueError("noisy_std is for noisy: true: leave it out")
         if self.noisy and self.heads > 1:
             raise ValueError("heads are for a selector, and a noisy network takes none: leave one of them out")
@@ -108,8 +108,11 @@ class QSettings(Settings):
 
     def _visit_problems(self, config: Any, spec: EnvSpec, visits: HashSettings) -> Iterator[Problem]:
         chosen = config.exploration
-        if chosen is None or "visits" not in getattr(find("explorations", chosen.name), "needs", ()):
+        needs = () if chosen is None else getattr(find("explorations", chosen.name), "needs", ())
+        if "visits" not in needs:
             yield Problem("agent.visits", "nothing reads the visits: use the exploration ucb or leave this out")
+        elif self.heads > 1 and "samples" in needs:
+            yield Problem("agent.visits", f"with heads {chosen.name} follows one of them and no visits: leave one out")
         yield from visits.hash_problems(spec, "agent.visits", "the counts of visits")
 
 
@@ -131,10 +134,17 @@ class DQNSettings(QSettings, OffPolicySettings):
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""
         yield from super().problems(config, spec)
-        if self.target_update_interval > config.train.total_steps:
+        total, interval = config.train.total_steps, self.target_update_interval
+        if interval > total:
             yield Problem(
                 "agent.target_update_interval",
-                f"the target network would never change in {config.train.total_steps:,} total steps: lower it",
+                f"the target network would never change in {total:,} total steps: lower it",
+            )
+        elif interval / self.tau > total:
+            yield Problem(
+                "agent.target_update_interval",
+                f"with tau {self.tau:g} of a network every {interval:,} steps the target would hardly change in "
+                f"{total:,} total steps: beside a tau below 1, {self.train_freq} (train_freq) is usual",
             )
 
 
@@ -143,6 +153,6 @@ class DistributionalSettings(DQNSettings):
 
     @model_validator(mode="after")
     def _own_loss(self) -> DistributionalSettings:
-        if self.loss != type(self).model_fields["loss"].default:
+        if any(self.changed("loss")):
             raise ValueError("the loss of a distribution is its own: leave `loss` out")
         return self

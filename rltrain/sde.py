@@ -32,7 +32,7 @@ class SDESettings(RolloutSettings):
     def _sde_is_complete(self) -> SDESettings:
         if self.sde_sample_freq == 0:
             raise ValueError("sde_sample_freq 0 would never draw: use 1 or more, or -1")
-        if not self.sde and self.sde_sample_freq != -1:
+        if not self.sde and any(self.changed("sde_sample_freq")):
             raise ValueError("sde_sample_freq does nothing without sde: true")
         if self.sde and not self.hidden_sizes:
             raise ValueError("sde takes its noise from the last hidden layer: hidden_sizes needs one")

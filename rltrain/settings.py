@@ -43,6 +43,11 @@ class Settings(BaseModel):
         _refuse(value, _scalars(cls, info.field_name))
         return value
 
+    def changed(self, *names: str) -> Iterator[str]:
+        """Those of these settings that have another value than their default: to refuse what would do nothing."""
+        fields = type(self).model_fields
+        return (name for name in names if getattr(self, name) != fields[name].default)
+
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What is wrong with these settings in the company of the whole configuration and the environment."""
         return iter(())

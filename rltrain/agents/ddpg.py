@@ -51,12 +51,10 @@ class DDPG(ContinuousAgent):
         plan = [self._plan(self._encode.size, self.box.size)]
         self.actor = FollowedLearner(self._build(plan), self._build(plan), config.adam_eps)
 
-    def act(self, obs: Array, *, explore: bool = True) -> Array:
-        """Actions (N, *action_shape) for observations (N, *obs_shape)."""
-        unit = np.tanh(self.actor.network.infer(self._encode(obs)))
-        if explore:
-            unit = self._exploration.perturb(unit, self._first, self._steps, self._rng)
-        return self.box.action(unit)
+    def _policy_action(self, outputs: Array, explore: bool) -> Array:
+        """The tanh of the outputs, and noise."""
+        unit = np.tanh(outputs)
+        return self._exploration.perturb(unit, self._first, self._steps, self._rng) if explore else unit
 
     def values(self, obs: Array) -> Array:
         """Q(s, mu(s)), (N,), of the first critic."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.nn import policy_losses as losses
@@ -44,6 +44,13 @@ class ReinforceSettings(OnPolicySettings):
     """Weight of the baseline's loss."""
     max_grad_norm: float | None = Field(default=None, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> ReinforceSettings:
+        if not self.baseline:
+            for name in self.changed("vf_coef", "shared_network"):
+                raise ValueError(f"{name} does nothing without a baseline: leave it out")
+        return self
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes; episodes are reckoned at 100 steps."""

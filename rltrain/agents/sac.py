@@ -44,8 +44,6 @@ class SACSettings(ContinuousSettings):
     """Of the actor and of the temperature: a number, or a schedule of environment steps."""
     hidden_sizes: HiddenSizes = (256, 256)
     """Units of each hidden layer, of actor and critics."""
-    learning_starts: int = Field(default=100, ge=0)
-    """Steps before the first gradient step, with uniform actions."""
     ent_coef: float | Literal["auto"] = "auto"
     """The temperature alpha; auto to learn it."""
     ent_coef_init: float = Field(default=1.0, gt=0)
@@ -64,15 +62,13 @@ class SACSettings(ContinuousSettings):
         if self.ent_coef != "auto":
             if self.ent_coef < 0:
                 raise ValueError("ent_coef must not be negative")
-            for name in ("target_entropy", "ent_coef_init"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name} does nothing with a fixed ent_coef: leave it out, or use ent_coef: auto")
+            for name in self.changed("target_entropy", "ent_coef_init"):
+                raise ValueError(f"{name} does nothing with a fixed ent_coef: leave it out, or use ent_coef: auto")
         if self.sde and not self.hidden_sizes:
             raise ValueError("sde takes its noise from the last hidden layer: hidden_sizes needs one")
         if not self.sde:
-            for name in ("sde_sample_freq", "log_std_init"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name} does nothing without sde: true")
+            for name in self.changed("sde_sample_freq", "log_std_init"):
+                raise ValueError(f"{name} does nothing without sde: true")
         return self
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
@@ -112,12 +108,9 @@ class SAC(ContinuousAgent):
         """Twins."""
         return 2
 
-    def act(self, obs: Array, *, explore: bool = True) -> Array:
-        """Actions (N, *action_shape) for observations (N, *obs_shape): drawn, or the tanh of the means."""
-        if explore and self._steps < self._config.learning_starts:
-            return self.box.action(self._rng.uniform(-1, 1, (len(obs), self.box.size)).astype(np.float32))
-        outputs = self.actor.network.infer(self._encode(obs))
-        return self.box.action(np.tanh(self._drawn(outputs) if explore else self.policy.mode(outputs)))
+    def _policy_action(self, outputs: Array, explore: bool) -> Array:
+        """The tanh of what is drawn, or of the means."""
+        return np.asarray(np.tanh(self._drawn(outputs) if explore else self.policy.mode(outputs)))
 
     def _drawn(self, outputs: Array) -> Array:
         """Draws (N, D) before they are squashed."""

@@ -7,8 +7,8 @@
 
 Source: Fujimoto, van Hoof and Meger 2018, algorithm 1. https://arxiv.org/abs/1802.09477
 
-Differences from the paper: actions are uniform at first only where the exploration has a `warmup`; networks of 256 and
-256 units and batches of 256, as in the authors' later code.
+Differences from the paper: batches of 256 in place of 100, as in the authors' later code; actions are uniform until
+learning starts, whose default of 100 steps is less than the authors' 1,000 or 10,000.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rltrain.agents.ddpg import DDPG, DDPGSettings
 from rltrain.core import Array
@@ -32,6 +32,12 @@ class TD3Settings(DDPGSettings):
     """Standard deviation of the noise on the target actor's actions; 1 is half the range of an action."""
     target_noise_clip: float = Field(default=0.5, ge=0)
     """Greatest size of that noise."""
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> TD3Settings:
+        if self.target_policy_noise == 0 and any(self.changed("target_noise_clip")):
+            raise ValueError("target_noise_clip does nothing where target_policy_noise is 0: leave it out")
+        return self
 
 
 class TD3(DDPG):

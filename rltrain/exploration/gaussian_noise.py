@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from rltrain.core import Array, EnvSpec, Metrics, Problem, State
+from rltrain.core import Array, Metrics, State
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import Settings
 
 
 class NoiseSettings(Settings):
-    """How strong the noise is, and how long actions are uniform before it."""
+    """How strong the noise is."""
 
     sigma: ScheduleSetting = Constant(value=0.1)
     """Standard deviation: a number, or a schedule of environment steps; 1 is half the range of an action."""
-    warmup: int = Field(default=0, ge=0)
-    """Environment steps at the beginning whose actions are drawn uniformly from the box."""
 
     @field_validator("sigma")
     @classmethod
@@ -27,14 +22,6 @@ class NoiseSettings(Settings):
         if value.bounds[0] < 0:
             raise ValueError(f"sigma is a standard deviation, not {value.bounds[0]:g}")
         return value
-
-    def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
-        """A run that is nothing but warm-up."""
-        if self.warmup >= config.train.total_steps:
-            yield Problem(
-                "exploration.warmup",
-                f"{self.warmup:,} uniform steps leave nothing of {config.train.total_steps:,} total steps",
-            )
 
 
 class GaussianNoise:
@@ -50,9 +37,7 @@ class GaussianNoise:
         self._config = config
 
     def perturb(self, action: Array, first: Array, step: int, rng: np.random.Generator) -> Array:
-        """Actions (N, D) within -1 and 1: uniform ones during the warm-up, afterwards those given, with noise."""
-        if step < self._config.warmup:
-            return np.asarray(rng.uniform(-1, 1, action.shape), np.float32)
+        """Actions (N, D) within -1 and 1: those given, with noise."""
         return np.asarray((action + self._noise(action.shape, first, self._config.sigma(step), rng)).clip(-1, 1))
 
     def _noise(self, shape: tuple[int, ...], first: Array, sigma: float, rng: np.random.Generator) -> Array:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from rltrain.compilable import compilable
-from rltrain.core import ActionValues, Array, State
+from rltrain.core import ActionValues, Array, EnvSpec, Problem, State
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.selection import RowSelector, random_best
 from rltrain.settings import Settings
@@ -102,9 +102,18 @@ class Thompson(RowSelector):
 
         @model_validator(mode="after")
         def _nothing_without_effect(self) -> Thompson.Config:
-            if self.posterior == "gaussian" and self.noise_shape != type(self).model_fields["noise_shape"].default:
+            if self.posterior == "gaussian" and any(self.changed("noise_shape")):
                 raise ValueError("noise_shape is for posterior normal_inverse_gamma: leave it out")
             return self
+
+        def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
+            """A posterior beside an ensemble, which is followed in its place."""
+            if "samples" in config.agent.offers:
+                for name in self.changed("prior_mean", "prior_std", "noise_std"):
+                    yield Problem(
+                        f"exploration.{name}",
+                        "does nothing where the agent has heads, of which one is followed: leave it out",
+                    )
 
     levels = ("prior_mean", "prior_std", "noise_std", "noise_shape")
     needs: tuple[str, ...] = ("visits", "samples")

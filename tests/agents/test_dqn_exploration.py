@@ -10,7 +10,7 @@ from rltrain.config.load import from_dict
 from rltrain.core import ConfigError, EnvSpec
 from rltrain.experiment import build
 from rltrain.exploration.ucb import Ucb
-from rltrain.fitting import problems
+from rltrain.fitting import notes, problems
 from rltrain.hashing import HashSettings, PseudoCounts
 from rltrain.nn.modules import module_network
 
@@ -189,6 +189,27 @@ def test_what_does_not_fit_is_refused_with_what_would(settings, message):
     assert message in problem.message
 
 
+def test_a_posterior_and_counts_are_refused_beside_heads_which_are_followed_in_their_place():
+    part = {"name": "thompson", "prior_std": 5.0}
+    data = config(exploration="ucb", visits={}).model_dump(mode="json", exclude_unset=True)
+    data["exploration"] = part
+    assert problems(from_dict(data).config) == []
+    data["agent"] |= {"heads": 3}
+    assert [found.path for found in problems(from_dict(data).config)] == ["agent.visits", "exploration.prior_std"]
+    data["exploration"] = {"name": "ucb"}
+    assert problems(from_dict(data).config) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({}, True), ({"gradient_steps": 1}, False), ({"gradient_steps": -1}, False), ({"train_freq": 8}, False)],
+)
+def test_that_many_environments_make_gradient_steps_rarer_is_told(settings, told):
+    found = notes(config(exploration="greedy", num_envs=8, **settings))
+    assert [note for note in found if "one gradient step in 8 steps, not in 4" in note] == found
+    assert bool(found) == told
+
+
 @pytest.mark.parametrize(
     ("path", "settings"),
     [
@@ -196,6 +217,8 @@ def test_what_does_not_fit_is_refused_with_what_would(settings, message):
         ("agent.train_freq", {"train_freq": 1_001, "learning_starts": 0}),
         ("agent.train_freq", {"train_freq": 600, "learning_starts": 601}),
         ("agent.target_update_interval", {"target_update_interval": 1_001}),
+        ("agent.target_update_interval", {"tau": 0.005, "target_update_interval": 6}),
+        (None, {"tau": 0.005, "target_update_interval": 5}),
         (None, {"train_freq": 1_000, "target_update_interval": 1_000, "learning_starts": 999}),
         (None, {"train_freq": 600, "learning_starts": 600}),
     ],
@@ -217,6 +240,7 @@ def test_one_block_of_gradient_steps_is_enough_to_learn():
         ({"noisy_std": 0.1}, "noisy_std is for noisy: true"),
         ({"noisy": True, "heads": 3}, "heads are for a selector"),
         ({"visits": {"hash": "bins", "bits": 4}}, "bits is not for hash bins"),
+        ({"prioritized": {"alpha": 0.0, "beta": 0.5}}, "beta does nothing where alpha is 0"),
     ],
 )
 def test_settings_that_do_nothing_together_are_refused(settings, message):

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rltrain.continuous import Minibatch
 from rltrain.core import EnvSpec, Transition
@@ -139,10 +140,12 @@ def test_the_same_with_real_ends_is_worth_less():
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_the_best_action_within_the_box_is_learnt_from_uniform_ones(name):
+def test_the_best_action_within_the_box_is_learnt_from_uniform_ones(name, monkeypatch):
     """The reward is greatest at (0, 3.5), which is -0.5 and 0.5 on the scale of the box."""
-    own = {"noise": {"warmup": 9_999}, "batch_size": 64, "buffer_size": 2_000, "hidden_sizes": (32,), "gamma": 0.0}
+    own = {"batch_size": 64, "buffer_size": 2_000, "hidden_sizes": (32,), "gamma": 0.0}
     made = agent(name, learning_rate=3e-3, learning_starts=300, **own)
+    uniform = lambda unit, first, step, rng: rng.uniform(-1, 1, unit.shape).astype(np.float32)  # noqa: E731
+    monkeypatch.setattr(made._exploration, "perturb", uniform)
     play(made, 1_000, reward=lambda a: -(a[0] ** 2) / 4 - (a[1] - 3.5) ** 2)
     np.testing.assert_allclose(made.act(np.zeros((1, 2), np.float32), explore=False)[0], [0, 3.5], atol=0.3)
 
@@ -154,6 +157,21 @@ def test_an_actor_at_the_end_of_its_tanh_gives_the_end_of_the_box_and_never_more
         actions = [made.act(np.zeros((1, 2), np.float32), explore=explore)[0] for _ in range(20)]
         assert all(BOX.contains(action) for action in actions)
     assert made.act(np.zeros((1, 2), np.float32), explore=False).tolist() == [[3, 2]]
+
+
+def test_a_limit_of_a_noise_that_is_not_there_is_refused():
+    with pytest.raises(ValidationError, match="target_noise_clip does nothing"):
+        agent("td3", target_policy_noise=0.0, target_noise_clip=0.3)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_actions_are_uniform_until_learning_starts(name):
+    made = agent(name, learning_starts=1, noise={"sigma": 0.0})
+    unit = made.box.unit(np.concatenate([made.act(np.zeros((1, 2), np.float32)) for _ in range(2_000)]))
+    counts = np.array([np.histogram(column, bins=8, range=(-1, 1))[0] for column in unit.T])
+    assert ((counts - 250) ** 2 / 250).sum(1).max() < 24.3  # 7 degrees of freedom, p = 0.001
+    made._steps = 1
+    assert len(np.unique([made.act(np.zeros((1, 2), np.float32)) for _ in range(5)], axis=0)) == 1
 
 
 def test_rounding_leads_out_of_no_box():

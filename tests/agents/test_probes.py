@@ -36,14 +36,14 @@ CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
 
 
 def agent(case, seed):
-    """A small one that explores uniformly, or by its own noise."""
+    """A small one that explores uniformly, or by noise."""
     name = case.split()[0]
     known = settings_class("agents", name).model_fields
     common = {"hidden_sizes": (32,), "batch_size": 32, "buffer_size": 2_000, "learning_starts": 50, "train_freq": 1}
     common |= {"gamma": GAMMA, "learning_rate": 1e-2, "tau": 0.2, "target_update_interval": 1}
     common = {key: value for key, value in common.items() if key in known}
     config = settings_class("agents", name)(name=name, **{**common, **CASES[case]})
-    uniform = {"selector": ("epsilon_greedy", {"epsilon": 1.0}), "noise": ("gaussian_noise", {"warmup": 10**6})}
+    uniform = {"selector": ("epsilon_greedy", {"epsilon": 1.0}), "noise": ("gaussian_noise", {"sigma": 1.0})}
     exploration = None
     if config.explores_with is not None:
         kind, settings = uniform[config.explores_with]

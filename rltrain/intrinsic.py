@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.encoding import Encoder
-from rltrain.envs.running import RunningMoments
+from rltrain.moments import RunningMoments
 from rltrain.nn.blueprint import Blueprint
 from rltrain.nn.fused import FusedMLP
 from rltrain.nn.networks import load_network_state, network_state

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
-from rltrain.encoding import Encoder, vector_problem
+from rltrain.encoding import Encoder, NormalizingEncoder, is_image, vector_problem
 from rltrain.memory import WORTH_TELLING
 from rltrain.nn.blueprint import Activation
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
@@ -48,6 +49,8 @@ class OffPolicySettings(Settings):
     """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
     gradient_steps: int = Field(default=1, ge=-1)
     """Gradient steps per block; -1 for as many as steps were taken since the last was due."""
+    normalize_observation: bool = False
+    """Numbers with mean 0 and variance 1, by the statistics of all that was seen so far, in replay too; cut to +-10."""
     tau: float = Field(default=1.0, gt=0, le=1)
     """Share of a network in an update of its target: target = tau * network + (1 - tau) * target."""
     max_grad_norm: float | None = Field(default=None, gt=0)
@@ -67,6 +70,9 @@ class OffPolicySettings(Settings):
         """What does not fit the environment, the run's length or the machine."""
         if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
+        if self.normalize_observation and not _numbers(spec.observation_space):
+            why = f"is for a Box of numbers, not for {spec.observation_space}: leave it out"
+            yield Problem("agent.normalize_observation", why)
         total, every = config.train.total_steps, self.train_freq
         if self.learning_starts >= total:
             yield Problem(
@@ -99,6 +105,10 @@ class OffPolicySettings(Settings):
         return blocks * (every if self.gradient_steps == -1 else self.gradient_steps)
 
 
+def _numbers(space: gym.Space[Any]) -> bool:
+    return isinstance(space, gym.spaces.Box) and not is_image(space)
+
+
 class OffPolicyAgent(ABC):
     """Keeps every step in replay and learns from batches of it, as soon as `learning_starts` steps are there."""
 
@@ -108,12 +118,18 @@ class OffPolicyAgent(ABC):
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator) -> None:
         self._init_rng, self._replay_rng, self._rng = rng.spawn(3)
         self._config = config
-        self._encode = Encoder(spec.observation_space, images=self.Config.sees_images)
+        self._encode = self._encoder(spec.observation_space)
         self._spec = spec
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
         self.block = 32  # gradient steps whose batches are drawn together, at most
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step at which gradient steps were last due
+
+    def _encoder(self, space: gym.Space[Any]) -> Encoder:
+        if not self._config.normalize_observation:
+            return Encoder(space, images=self.Config.sees_images)
+        assert isinstance(space, gym.spaces.Box)
+        return NormalizingEncoder(space)
 
     @cached_property
     def replay(self) -> ReplayBuffer:
@@ -127,6 +143,8 @@ class OffPolicyAgent(ABC):
     def observe(self, transition: Transition) -> None:
         """Store the step for replay."""
         self.replay.add(transition)
+        if isinstance(self._encode, NormalizingEncoder):
+            self._encode.update(np.concatenate((transition.obs[self._first], transition.next_obs)))
         self._first = transition.terminated | transition.truncated
         self._steps += len(transition.reward)
 
@@ -162,6 +180,7 @@ class OffPolicyAgent(ABC):
             "first": self._first.copy(),
             "steps": self._steps,
             "trained_at": self._trained_at,
+            **({"seen": self._encode.moments.state_dict()} if isinstance(self._encode, NormalizingEncoder) else {}),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -172,3 +191,5 @@ class OffPolicyAgent(ABC):
         self._first = np.array(state["first"])
         self._steps = state["steps"]
         self._trained_at = state["trained_at"]
+        if isinstance(self._encode, NormalizingEncoder):
+            self._encode.load_state_dict(state["seen"])

@@ -11,7 +11,7 @@ LAYERS = {
     "core": 0, "settings": 0, "schedules": 0, "registry": 0, "seeding": 0, "lazy": 0, "memory": 0, "compilable": 0, "jit": 0, "mdp": 0, "redaction": 0, "team": 0,
     "config": 1, "statistics": 1, "nn": 1, "encoding": 1, "hashing": 1, "sum_tree": 1, "priorities": 1, "replay": 1, "frames": 1, "array_file": 1, "rollout": 1, "selection": 1, "collective": 1,
     "exploration": 2, "intrinsic": 2, "bonuses": 2, "envs": 2,
-    "tabular": 3, "traces": 3, "on_policy": 3, "rollout_agent": 3, "sde": 3, "off_policy": 3, "continuous": 3, "q_settings": 3, "q_agent": 3, "agents": 3,
+    "moments": 1, "tabular": 3, "traces": 3, "on_policy": 3, "rollout_agent": 3, "sde": 3, "off_policy": 3, "continuous": 3, "q_settings": 3, "q_agent": 3, "agents": 3,
     "loop": 4, "evaluation": 4, "evaluator": 4, "callbacks": 4, "checkpoint": 4, "rundir": 4, "sittings": 4, "logger": 4, "diagnostics": 4,
     "exact": 4, "kernels": 4, "cluster": 4, "parallel": 4,
     "records": 5, "differences": 5, "experiment": 5, "compiling": 5, "ranks": 5, "fitting": 5,

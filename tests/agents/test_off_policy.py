@@ -1,13 +1,17 @@
 """DDPG and TD3: their gradients against autograd, what they converge to, and what they update when."""
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from rltrain.config.load import from_dict
 from rltrain.continuous import Minibatch
 from rltrain.core import EnvSpec, Transition
+from rltrain.fitting import problems
 from rltrain.nn import losses
 from rltrain.nn.arrays import to_numpy
 from rltrain.nn.modules import module_network
@@ -157,6 +161,51 @@ def test_an_actor_at_the_end_of_its_tanh_gives_the_end_of_the_box_and_never_more
         actions = [made.act(np.zeros((1, 2), np.float32), explore=explore)[0] for _ in range(20)]
         assert all(BOX.contains(action) for action in actions)
     assert made.act(np.zeros((1, 2), np.float32), explore=False).tolist() == [[3, 2]]
+
+
+def moved(agent, steps, seed=0):
+    """Observations around 50 with deviation 3, and around -2 with deviation 0.1; each step goes on from the last."""
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(size=(steps + 1, 2)) * [3.0, 0.1] + [50.0, -2.0]).astype(np.float32)
+    for obs, after in itertools.pairwise(rows[:, None]):
+        agent.observe(Transition(obs, agent.act(obs), np.ones(1, np.float32), after, NO, NO))
+        agent.update()
+    return rows
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_replay_keeps_numbers_as_they_are_and_networks_see_them_by_the_statistics_of_now(name):
+    made = agent(name, normalize_observation=True)
+    rows = moved(made, 300)
+    kept = made.replay.sample(64).obs
+    assert {tuple(row) for row in kept} <= {tuple(row) for row in rows}
+    expected = (kept - rows.mean(0, np.float64)) / np.sqrt(rows.var(0, dtype=np.float64) + 1e-8)  # every row once
+    np.testing.assert_allclose(made._encode(kept), expected, rtol=1e-4, atol=1e-5)
+    assert made._encode(kept + np.array([1e3, 0])).max() == 10.0
+
+
+def test_statistics_stay_as_they_are_where_nothing_is_learnt_and_travel_with_the_agent():
+    made, again = agent("td3", normalize_observation=True), agent("td3", seed=1, normalize_observation=True)
+    rows = moved(made, 300)
+    before, kept = str(made._encode.moments.state_dict()), made.act(rows, explore=False)
+    assert str(made._encode.moments.state_dict()) == before
+    again.load_state_dict({key: value for key, value in made.state_dict().items() if key != "replay"})
+    np.testing.assert_array_equal(again.act(rows, explore=False), kept)
+    again.replay.load_state_dict(made.replay.state_dict())
+    for each in (made, again):
+        moved(each, 50, seed=2)
+    assert str(made.state_dict()) == str(again.state_dict())
+
+
+@pytest.mark.parametrize(("space", "fits"), [("Taxi-v4", False), ("rltrain/Catch-v0", False), ("CartPole-v1", True)])
+def test_what_is_no_number_is_not_normalised(space, fits):
+    data = {
+        "env": {"id": space},
+        "agent": {"name": "dqn", "normalize_observation": True},
+        "train": {"total_steps": 20_000},
+    }
+    found = problems(from_dict(data | {"exploration": {"name": "epsilon_greedy"}}).config)
+    assert [problem.path for problem in found] == ["agent.normalize_observation"] * (not fits)
 
 
 def test_a_limit_of_a_noise_that_is_not_there_is_refused():

@@ -7,10 +7,10 @@ import pytest
 from rltrain import registry
 from rltrain.config.load import from_dict
 from rltrain.config.schema import EnvSettings
-from rltrain.envs.running import RunningMoments
 from rltrain.envs.vector import begin, load_wrapper_state, make_vector, restore, snapshot, wrapper_state
 from rltrain.experiment import build
 from rltrain.fitting import problems
+from rltrain.moments import RunningMoments
 
 
 def settings(env_id, *wrappers, **kwargs):
@@ -162,6 +162,22 @@ def test_a_resumed_run_goes_on_with_the_same_statistics():
     for experiment in (first, second):
         experiment.loop.advance(150)
     assert str(first.loop.state_dict()) == str(second.loop.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [(BOTH[0], "agent.normalize_observation: true"), (BOTH[1], "scale_reward")]
+)
+@pytest.mark.parametrize(("agent", "refused"), [("dqn", True), ("rainbow", True), ("pqn", False), ("ppo", False)])
+def test_replay_of_what_was_scaled_by_statistics_of_an_earlier_time_is_refused(name, remedy, agent, refused):
+    data = {
+        "env": {"id": "CartPole-v1", "wrappers": [{"name": name}]},
+        "agent": {"name": agent},
+        "train": {"total_steps": 20_000},
+    }
+    if agent in ("dqn", "pqn"):
+        data["exploration"] = {"name": "epsilon_greedy"}
+    found = [problem for problem in problems(from_dict(data).config) if problem.path == "env.wrappers"]
+    assert [remedy in problem.message for problem in found] == [True] * refused
 
 
 def test_an_episode_that_cannot_be_repeated_begins_normalised_and_at_return_zero():

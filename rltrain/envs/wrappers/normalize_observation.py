@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -10,18 +10,26 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, State
 from rltrain.envs.episode import ENDED_ELSEWHERE
-from rltrain.envs.running import NormalizationSettings, RunningMoments
+from rltrain.envs.normalization import NormalizationSettings
 from rltrain.envs.vector import StatefulVectorWrapper
+from rltrain.moments import RunningMoments
 
 
 class NormalizeObservation:
     """The agent sees clip((obs - mean) / sqrt(variance + epsilon), -clip, clip).
 
-    Mean and variance run over all environments' observations, and stay frozen in evaluation. Replay keeps observations
-    as they were seen, under the statistics of their time.
+    Mean and variance run over all environments' observations, and stay frozen in evaluation. Agents with replay have
+    `normalize_observation` among their own settings: what they replay is seen by the statistics of the present.
     """
 
-    Config = NormalizationSettings
+    class Config(NormalizationSettings):
+        """Clipping."""
+
+        in_replay: ClassVar[str] = (
+            "normalize_observation: replay would keep observations as they were scaled when they were seen: use "
+            "agent.normalize_observation: true"
+        )
+
     level = "vector"
 
     def __init__(self, config: NormalizationSettings) -> None:

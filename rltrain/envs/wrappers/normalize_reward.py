@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from pydantic import Field
 
 from rltrain.core import Array, State
-from rltrain.envs.running import NormalizationSettings, RunningMoments
+from rltrain.envs.normalization import NormalizationSettings
 from rltrain.envs.vector import StatefulVectorWrapper
+from rltrain.moments import RunningMoments
 
 
 class NormalizeReward:
@@ -18,7 +19,7 @@ class NormalizeReward:
 
     The variance is that of the discounted return so far, R_t = gamma R_(t-1) + r_t from the beginning of each
     episode, over all steps of all environments. The mean is not taken away: that would change which policy is best.
-    The statistics stay frozen in evaluation.
+    The statistics stay frozen in evaluation. An agent with replay is refused: its rewards would be of many scales.
     Source: Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients", section 3; defaults of
     Stable-Baselines3's VecNormalize.
     """
@@ -26,6 +27,10 @@ class NormalizeReward:
     class Config(NormalizationSettings):
         """Discount and clipping."""
 
+        in_replay: ClassVar[str] = (
+            "normalize_reward: replay would keep rewards as they were scaled when they were paid, the first ones far "
+            "too large: use scale_reward"
+        )
         gamma: float = Field(default=0.99, ge=0, le=1)
         """Discount of the return whose variance is taken; usually the agent's."""
 

@@ -1,21 +1,10 @@
-"""What the normalising wrappers share: mean and variance of a stream of vectors, and settings."""
+"""Mean and variance of a stream of vectors."""
 
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 
 from rltrain.core import Array, State
-from rltrain.settings import Settings
-
-
-class NormalizationSettings(Settings):
-    """Clipping."""
-
-    clip: float = Field(default=10.0, gt=0)
-    """Greatest absolute value."""
-    epsilon: float = Field(default=1e-8, gt=0)
-    """Keeps the division finite."""
 
 
 class RunningMoments:

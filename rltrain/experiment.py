@@ -100,8 +100,7 @@ def build_part(config: Config, team: Team, kind: type[EnvironmentLoop] = Environ
     seeds = team.part(env_seeds(config.seed, Stream.TRAIN_ENVS, config.env.num_envs * team.size))
     loop = kind(agent, envs, bonuses=bonuses, seeds=seeds, exploration=exploration)
     faster, note = compiled_loop(config, spec, loop, agent, list(bonuses.values()))
-    notes = (*config.env.notes(spec), *config.agent.notes(spec))
-    return Experiment(config, spec, envs, agent, faster or loop, note, notes)
+    return Experiment(config, spec, envs, agent, faster or loop, note, tuple(config.notes(spec)))
 
 
 def build_rank(config: dict[str, Any], team: Team) -> Rank:

@@ -123,14 +123,7 @@ def environment(config: Config) -> EnvSpec | list[Problem]:
 
 def notes(config: Config) -> list[str]:
     """What a user should be told of a configuration that fits together."""
-    spec = _spec(config)
-    return [note for part in (config.env, *_parts(config)) for note in part.notes(spec)]
-
-
-def _parts(config: Config) -> list[Any]:
-    """The settings of every part that has a name."""
-    parts = (config.agent, config.exploration, *config.bonuses, *config.env.wrappers)
-    return [part for part in parts if part is not None]
+    return list(config.notes(_spec(config)))
 
 
 def _spec(config: Config) -> EnvSpec:
@@ -189,7 +182,7 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
         yield Problem("train.data_parallel", reason)
     if config.train.stop.return_ is not None and config.eval.every is None:
         yield Problem("train.stop.return", "nothing is evaluated before the end: set eval.every, or leave this out")
-    for part in _parts(config):
+    for part in config.parts:
         yield from part.problems(config, spec)
 
 

@@ -17,6 +17,9 @@ from rltrain.settings import Settings
 CONSTANT, LINEAR, EXPONENTIAL, COSINE = 0.0, 1.0, 2.0, 3.0
 """First of the four numbers of a schedule."""
 
+STEP_SIZES = ("learning_rate", "clip_range")
+"""Names of settings under whose 0 nothing is learnt."""
+
 Numbers = tuple[float, float, float, float]
 """Shape, start, end, steps: a schedule in the form in which a compiled loop takes it."""
 
@@ -57,7 +60,9 @@ class Constant(Settings):
         return self.value, self.value
 
 
-class _Ramp(Settings):
+class Ramp(Settings):
+    """From `start` to `end` in so many steps, and `end` ever after."""
+
     start: float
     """Value at step 0."""
     end: float
@@ -70,6 +75,15 @@ class _Ramp(Settings):
         """Smallest and greatest value."""
         return min(self.start, self.end), max(self.start, self.end)
 
+    def misfit(self, name: str, total_steps: int) -> str | None:
+        """What a user should know of this schedule in a run of so many steps; None where it fits."""
+        if self.steps > total_steps:
+            way = f"{self.start:g} to {self.end:g} in {self.steps:,} steps"
+            return f"{name} goes from {way}, of which the run has {total_steps:,}: it ends at {self(total_steps):.3g}"
+        if self.end == 0 and self.steps < total_steps and name.endswith(STEP_SIZES):
+            return f"{name} is 0 from step {self.steps:,} of {total_steps:,}: nothing is learnt after it"
+        return None
+
     _shape: ClassVar[float]
 
     @property
@@ -81,14 +95,14 @@ class _Ramp(Settings):
         return schedule_value(self.numbers, step)
 
 
-class Linear(_Ramp):
+class Linear(Ramp):
     """From `start` to `end` in a straight line: start + (end - start) * t / steps."""
 
     schedule: Literal["linear"]
     _shape: ClassVar[float] = LINEAR
 
 
-class Exponential(_Ramp):
+class Exponential(Ramp):
     """From `start` to `end` by a constant factor per step: start * (end / start) ** (t / steps)."""
 
     schedule: Literal["exponential"]
@@ -101,7 +115,7 @@ class Exponential(_Ramp):
         return self
 
 
-class Cosine(_Ramp):
+class Cosine(Ramp):
     """From `start` to `end` along half a cosine: end + (start - end) * (1 + cos(pi * t / steps)) / 2.
 
     Source: Loshchilov and Hutter 2017, "SGDR", equation 5, one cycle. https://arxiv.org/abs/1608.03983

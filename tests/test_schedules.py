@@ -5,6 +5,8 @@ import math
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from rltrain.config.load import from_dict
+from rltrain.fitting import notes
 from rltrain.schedules import ScheduleSetting
 
 read = TypeAdapter(ScheduleSetting).validate_python
@@ -38,3 +40,36 @@ def test_values(block, values):
 def test_nonsense_is_refused(block):
     with pytest.raises(ValidationError):
         read(block)
+
+
+def note(total_steps, **settings):
+    """What is told of a learning rate and an epsilon in a run of so many steps."""
+    data = {
+        "env": {"id": "CartPole-v1"},
+        "agent": {
+            "name": "dqn",
+            "prioritized": {},
+            "learning_rate": {"schedule": "linear", "start": 2e-3, "end": 0.0, "steps": 50_000},
+        },
+        "exploration": {
+            "name": "epsilon_greedy",
+            "epsilon": {"schedule": "linear", "start": 1.0, "end": 0.0, "steps": 10_000},
+        },
+        "train": {"total_steps": total_steps},
+    }
+    data["agent"]["prioritized"] = {"beta": {"schedule": "linear", "start": 0.4, "end": 1.0, "steps": 50_000}}
+    return notes(from_dict(data).config)
+
+
+def test_a_step_size_that_is_0_before_the_run_ends_is_told_and_an_exploration_that_ends_is_none():
+    assert note(50_000) == []
+    assert note(500_000) == ["agent.learning_rate is 0 from step 50,000 of 500,000: nothing is learnt after it"]
+
+
+def test_schedules_that_a_run_is_too_short_for_are_told_by_their_paths_with_where_they_end():
+    found = note(25_000)
+    assert len(found) == 2
+    assert found[0].startswith("agent.learning_rate goes from 0.002 to 0 in 50,000 steps, of which the run has 25,000")
+    assert found[0].endswith("it ends at 0.001")
+    assert found[1].startswith("agent.prioritized.beta goes from 0.4 to 1 ")
+    assert found[1].endswith("it ends at 0.7")

@@ -10,6 +10,7 @@ from pydantic import Field
 from rltrain.config.seeds import Seeds, seeds_of
 from rltrain.config.tune import TuneSettings
 from rltrain.core import EnvSpec
+from rltrain.schedules import Ramp
 from rltrain.settings import Settings
 
 
@@ -177,6 +178,33 @@ class Config(Settings):
         """The seeds of a group of runs; None for a single run, which 1 means too."""
         return None if self.seeds in (None, 1) else seeds_of(self.seeds, self.seed)
 
+    @property
+    def parts(self) -> list[Settings]:
+        """The settings of every part that has a name."""
+        found = (self.agent, self.exploration, *self.bonuses, *self.env.wrappers)
+        return [part for part in found if part is not None]
+
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What a user should be told of any part, and of schedules that do not fit the run's length."""
+        for part in (self.env, *self.parts):
+            yield from part.notes(spec)
+        for path, ramp in _ramps(self):
+            if told := ramp.misfit(path, self.train.total_steps):
+                yield told
+
     def single(self, seed: int) -> Config:
         """The configuration of one run of the group."""
         return self.model_copy(update={"seed": seed, "seeds": None, "tune": None})
+
+
+def _ramps(settings: Settings, path: str = "") -> Iterator[tuple[str, Ramp]]:
+    """Every schedule that changes, by its path."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        many = isinstance(value, tuple)
+        for index, each in enumerate(value if many else (value,)):
+            key = f"{path}{name}[{index}]" if many else path + name
+            if isinstance(each, Ramp):
+                yield key, each
+            elif isinstance(each, Settings):
+                yield from _ramps(each, key + ".")

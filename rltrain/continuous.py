@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field
 
-from rltrain.core import Array, EnvSpec, Metrics, Problem, State
+from rltrain.core import Array, Batch, EnvSpec, Metrics, Problem, State
 from rltrain.encoding import UnitBox
 from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_device
 from rltrain.nn.blueprint import Blueprint, blueprint
@@ -192,7 +192,8 @@ class ContinuousAgent(OffPolicyAgent):
         rate = config.learning_rate(steps)
         critic_rate = rate if config.critic_learning_rate is None else config.critic_learning_rate(steps)
         rates = numbers((critic_rate, rate), self.critic.network.device)
-        whole, step = self._minibatch(count * size), self._run or self._runner()
+        rows, step = self._sample(count * size), self._run or self._runner()
+        whole = self._minibatch(rows)
         totals: list[Any] = [0.0, 0.0]
         for at in range(0, count * size, size):
             self._updates += 1
@@ -201,13 +202,13 @@ class ContinuousAgent(OffPolicyAgent):
             totals = [total + norm for total, norm in zip(totals, norms, strict=True)]
         for total, setting in zip(totals, (CRITIC_RATE, "agent.learning_rate"), strict=True):
             refuse_divergence(float(total), steps, setting)
+        self._prioritize(rows, parts[1])
         return {**self._metrics(batch, *parts), "train/learning_rate": rate}
 
-    def _minibatch(self, rows: int) -> Minibatch:
+    def _minibatch(self, batch: Batch) -> Minibatch:
         """Rows from replay, as the networks see them, where they are."""
-        batch = self.replay.sample(rows)
         obs, next_obs, action = self._encode(batch.obs), self._encode(batch.next_obs), self.box.unit(batch.action)
-        columns = (obs, action, batch.reward, batch.discount, batch.weight, next_obs, self._noise(rows))
+        columns = (obs, action, batch.reward, batch.discount, batch.weight, next_obs, self._noise(len(obs)))
         return Minibatch(*(to_device(column, self.critic.network.device) for column in columns))
 
     def _noise(self, rows: int) -> Array:
@@ -233,7 +234,10 @@ class ContinuousAgent(OffPolicyAgent):
     def _gradient_step(
         self, batch: Minibatch, critic_rate: Any, actor_rate: Any, due: bool
     ) -> tuple[Norms, tuple[Any, ...]]:
-        """One step of the critic, and of the actor where it is due. Returns also what `_metrics` takes."""
+        """One step of the critic, and of the actor where it is due.
+
+        Returns also what `_metrics` takes: the targets (B,), the errors (B,) or (B, K), and more.
+        """
 
     @abstractmethod
     def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:

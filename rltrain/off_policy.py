@@ -14,10 +14,12 @@ import gymnasium as gym
 import numpy as np
 from pydantic import Field, model_validator
 
-from rltrain.core import EnvSpec, Metrics, Problem, State, Transition
+from rltrain.core import Batch, EnvSpec, Metrics, Problem, State, Transition
 from rltrain.encoding import Encoder, NormalizingEncoder, is_image, vector_problem
 from rltrain.memory import WORTH_TELLING
+from rltrain.nn.arrays import Tensor, to_numpy
 from rltrain.nn.blueprint import Activation
+from rltrain.priorities import PrioritySettings
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes, Settings
@@ -45,6 +47,8 @@ class OffPolicySettings(Settings):
     """Discount per step."""
     n_step: int = Field(default=1, ge=1, le=1_000)
     """Rewards summed before the value of the state reached is trusted."""
+    prioritized: PrioritySettings | None = None
+    """Replay what surprised more often; `{}` takes the paper's settings."""
     train_freq: int = Field(default=4, ge=1)
     """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
     gradient_steps: int = Field(default=1, ge=-1)
@@ -121,7 +125,7 @@ class OffPolicyAgent(ABC):
         self._encode = self._encoder(spec.observation_space)
         self._spec = spec
         self._first = np.ones(spec.num_envs, bool)  # an episode begins here
-        self.block = 32  # gradient steps whose batches are drawn together, at most
+        self.block = 32 if config.prioritized is None else 1  # gradient steps whose batches are drawn together, at most
         self._steps = 0  # environment steps observed
         self._trained_at = 0  # environment step at which gradient steps were last due
 
@@ -134,11 +138,25 @@ class OffPolicyAgent(ABC):
     @cached_property
     def replay(self) -> ReplayBuffer:
         """Made at its first use: a policy that only acts needs no memory for it."""
-        return self._make_replay(self._spec, self._replay_rng)
-
-    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
         config = self._config
-        return ReplayBuffer(config.buffer_size, spec, gamma=config.gamma, n_step=config.n_step, rng=rng, **options)
+        return ReplayBuffer(
+            config.buffer_size,
+            self._spec,
+            gamma=config.gamma,
+            n_step=config.n_step,
+            prioritized=config.prioritized,
+            rng=self._replay_rng,
+        )
+
+    def _sample(self, rows: int) -> Batch:
+        """Rows from replay, drawn by their priorities where they have such."""
+        prioritized = self._config.prioritized
+        return self.replay.sample(rows, beta=1.0 if prioritized is None else prioritized.beta(self._steps))
+
+    def _prioritize(self, batch: Batch, error: Tensor) -> None:
+        """Remember how much the rows of a batch surprised, by their errors (B * K,) or (B, K), K for each row."""
+        if self._config.prioritized is not None:
+            self.replay.update_priorities(batch.indices, to_numpy(abs(error)).reshape(len(batch.indices), -1).mean(1))
 
     def observe(self, transition: Transition) -> None:
         """Store the step for replay."""

@@ -14,7 +14,6 @@ from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
 from rltrain.nn.torso import EncoderName, encoder_problem, units_note
 from rltrain.off_policy import OffPolicySettings
-from rltrain.priorities import PrioritySettings
 from rltrain.registry import find
 from rltrain.settings import HiddenSizes, Settings
 
@@ -124,8 +123,6 @@ class DQNSettings(QSettings, OffPolicySettings):
     """Steps between updates of the target network, which happen before a block of gradient steps."""
     double: bool = False
     """Choose a' by the network and value it by the target network."""
-    prioritized: PrioritySettings | None = None
-    """Replay what surprised more often; `{}` takes the paper's settings."""
     munchausen: MunchausenSettings | None = None
     """Add a scaled log-policy to rewards, and value the next state by the policy; `{}` takes the paper's settings."""
     max_grad_norm: float | None = Field(default=10.0, gt=0)

@@ -34,13 +34,12 @@ import numpy as np
 
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.nn import losses
-from rltrain.nn.arrays import Tensor, to_device, to_numpy
+from rltrain.nn.arrays import Tensor, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.nn.q_functions import QFunction
 from rltrain.off_policy import OffPolicyAgent
 from rltrain.q_agent import QAgent
 from rltrain.q_settings import DQNSettings
-from rltrain.replay import ReplayBuffer
 
 
 class DQN(QAgent, OffPolicyAgent):
@@ -54,17 +53,14 @@ class DQN(QAgent, OffPolicyAgent):
         self.target = self._q_function(self._init_rng)
         self.target.twin(self.q)
         self._synced_at = 0  # environment step of the last target update
-        if config.noisy or config.prioritized is not None:
-            self.block = 1  # every gradient step has noise of its own, and draws by the errors that the last one saw
+        if config.noisy:
+            self.block = 1  # every gradient step has noise of its own
 
     def _under_noise(self, mean: Array) -> Array:
         """Uniform actions while the network has learnt nothing that it could doubt."""
         if self._steps < self._config.learning_starts:
             return self._rng.integers(mean.shape[1], size=len(mean))
         return super()._under_noise(mean)
-
-    def _make_replay(self, spec: EnvSpec, rng: np.random.Generator, **options: Any) -> ReplayBuffer:
-        return super()._make_replay(spec, rng, prioritized=self._config.prioritized, **options)
 
     def _target(self, reward: Tensor, discount: Tensor, following: Tensor) -> Tensor:
         """The return (R,) or (R, Z) of which (R,) is paid and (R,) or (R, Z) follows, discounted."""
@@ -100,8 +96,7 @@ class DQN(QAgent, OffPolicyAgent):
         self._update_target()
         config, device, steps = self._config, self.q.network.device, self._steps
         learning_rate, size, heads = config.learning_rate(steps), config.batch_size, config.heads
-        beta = 1.0 if config.prioritized is None else config.prioritized.beta(steps)
-        batch = self.replay.sample(count * size, beta=beta)
+        batch = self._sample(count * size)
         obs, next_obs = (to_device(self._encode(part), device) for part in (batch.obs, batch.next_obs))
         columns = (batch.action - self._first_action, batch.reward, batch.discount, batch.weight)
         action, reward, discount, weight = (to_device(column.repeat(heads), device) for column in columns)
@@ -114,8 +109,7 @@ class DQN(QAgent, OffPolicyAgent):
             here, each = slice(at * size, (at + 1) * size), slice(at * size * heads, (at + 1) * size * heads)
             parts = self._gradient_step(learning_rate, obs[here], next_obs[here], *(column[each] for column in learnt))
         q, error, action, target, *others = parts
-        if config.prioritized is not None:
-            self.replay.update_priorities(batch.indices, to_numpy(abs(error)).reshape(size, heads).mean(axis=1))
+        self._prioritize(batch, error)
         return {
             "train/loss": lambda: self._loss(q, action, target, *others),
             "train/q_value": lambda: self._mean(self._distribution(q)),

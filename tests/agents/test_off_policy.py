@@ -163,6 +163,25 @@ def test_an_actor_at_the_end_of_its_tanh_gives_the_end_of_the_box_and_never_more
     assert made.act(np.zeros((1, 2), np.float32), explore=False).tolist() == [[3, 2]]
 
 
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "tqc"])
+def test_priorities_are_the_errors_of_the_critics_and_go_on_from_a_saved_state(name):
+    made, again = (agent(name, seed, prioritized={}, n_step=3, gradient_steps=2) for seed in (0, 1))
+    play(made, 100)
+    batch = made._sample(16)
+    before = batch.indices.copy()
+    made._prioritize(batch, np.arange(32, dtype=np.float32).reshape(16, 2) - 31)  # of two critics
+    expected = {
+        row: (abs(np.arange(32) - 31.0).reshape(16, 2).mean(1)[at] + 1e-6) ** 0.6 for at, row in enumerate(before)
+    }
+    found = made.replay._priorities._tree[np.array(list(expected))]
+    np.testing.assert_allclose(found, list(expected.values()), rtol=1e-5)
+    again.load_state_dict(made.state_dict())
+    for each in (made, again):
+        play(each, 30)
+    assert str(made.state_dict()) == str(again.state_dict())
+    assert made._sample(16).weight.min() < 1
+
+
 def moved(agent, steps, seed=0):
     """Observations around 50 with deviation 3, and around -2 with deviation 0.1; each step goes on from the last."""
     rng = np.random.default_rng(seed)

@@ -118,7 +118,7 @@ class NoWaiting(TorchDispatchMode):
 def test_a_gradient_step_through_torch_waits_for_no_value(name, monkeypatch):
     monkeypatch.setattr("rltrain.nn.optimizers.in_numpy", lambda x: x)  # as for a GPU's
     made = agent(name, activation="elu", max_grad_norm=1.0)
-    columns = made._minibatch(16) if play(made, 20) else None
+    columns = made._minibatch(made.replay.sample(16)) if play(made, 20) else None
     with NoWaiting():
         made._gradient_step(columns, torch.tensor(0.1), torch.tensor(0.1), due=True)
     with pytest.raises(AssertionError), NoWaiting():

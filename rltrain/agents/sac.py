@@ -122,7 +122,7 @@ class SAC(ContinuousAgent):
         return self.policy.held(outputs, self._held)
 
     def values(self, obs: Array) -> Array:
-        """min_k Q_k(s, tanh(mean)), (N,)."""
+        """What the critics say of the mean action, (N,): for twins min_k Q_k(s, tanh(mean))."""
         seen = self._encode(obs)
         action = np.tanh(self.policy.mode(self.actor.network.infer(seen)))
         return np.asarray(self._value(self.critic.network.infer(side_by_side(seen, action))))
@@ -176,7 +176,7 @@ class SAC(ContinuousAgent):
         return draw(self.policy, self.actor.network.evaluate(obs), noise)
 
     def _policy_gradient(self, outputs: Tensor, obs: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of mean(alpha log pi - min_k Q_k) at the actor's outputs (B, O), and log pi (B,)."""
+        """Gradient of mean(alpha log pi - `_value`) at the actor's outputs (B, O), and log pi (B,)."""
         drawn = draw(self.policy, outputs, noise)
         x = side_by_side(obs, drawn.action)
         at_inputs = self.critic.network.input_gradient(self._value_gradient, x)
@@ -194,7 +194,7 @@ class SAC(ContinuousAgent):
         }
 
     def _actor_loss(self, batch: Minibatch, alpha: Tensor) -> Tensor:
-        """alpha log pi - min_k Q_k (B,)."""
+        """alpha log pi - `_value` (B,)."""
         drawn = self._draw(batch.obs, batch.noise[:, : self.box.size])
         q = self.critic.network.evaluate(side_by_side(batch.obs, drawn.action))
         return alpha * drawn.log_prob - self._value(q)

@@ -79,7 +79,7 @@ class NoisyNetwork:
         weights += self.mean
 
     def learn(self, gradient_at: OutputGradient, x: Tensor, *arguments: Tensor) -> Any:
-        """Fill `gradient`, under the present noise, and return what stood beside the loss's."""
+        """Fill `gradient`, under the present noise, and return the second value of `gradient_at`."""
         parts = self._network.learn(gradient_at, x, *arguments)
         at_weights = self._network.gradient
         self.gradient[: self._count] = at_weights

@@ -246,8 +246,8 @@ def descend(
 def guarded_step(optimizer: Optimizer, gradient: Tensor, learning_rate: Any, max_norm: float | None) -> Any:
     """Clip the gradient and move, or stay where it is not finite; returns its norm before, for `refuse_divergence`.
 
-    A GPU's norm is a tensor: nothing waits for it, so that the step can be recorded into a CUDA graph. There a gradient that
-    is not finite leaves the parameters, but counts as a step of zeros for Adam's moments.
+    A GPU's norm is a tensor: nothing waits for it, so that the step can be recorded into a CUDA graph. There a gradient
+    that is not finite leaves the parameters, but counts as a step of zeros for Adam's moments.
     """
     gradient = in_numpy(gradient)
     if isinstance(gradient, np.ndarray):

@@ -101,7 +101,7 @@ class QFunction:
         return rows.reshape(len(obs), self.heads, *rows.shape[1:])
 
     def learn(self, obs: Tensor, *arguments: Tensor) -> Any:
-        """Fill the network's gradient from the loss's at the rows; returns the rows, and the second value of `gradient_at`."""
+        """Fill the network's gradient from the loss's; returns the rows, and the second value of `gradient_at`."""
         return self.network.learn(self._at_outputs, obs, self._prior_of(obs), *arguments)
 
     def _prior_of(self, obs: Tensor) -> Tensor | None:

@@ -272,21 +272,45 @@ def test_colours_are_for_terminals_and_stay_out_of_files(runs, monkeypatch, tmp_
 def test_what_cannot_be_drawn_or_written_is_one_line(runs, render, tmp_path, monkeypatch):
     message = render(runs["blackjack"], "--format", "ansi", fails=True)
     assert message == "Blackjack-v1 cannot be drawn as ansi: it offers human, rgb_array\n"
-    (tmp_path / "file").write_bytes(b"old")
-    for kind in ("png", "ansi", "gif"):
-        ask = runs["frozen"], "--format", kind, "--out"
-        below = tmp_path / "file" / "a"
-        assert render(*ask, below, fails=True).startswith(f"{below}: cannot be written: ")
-        assert render(*ask, tmp_path, fails=True) == f"{tmp_path}: cannot be written: it is a folder\n"
+    (tmp_path / "file.png").write_bytes(b"old")
+    for ending in (".png", ".txt", ".gif"):
+        below, folder = tmp_path / "file.png" / f"a{ending}", tmp_path / f"folder{ending}"
+        folder.mkdir()
+        assert render(runs["frozen"], "--out", below, fails=True).startswith(f"{below}: cannot be written: ")
+        assert render(runs["frozen"], "--out", folder, fails=True) == f"{folder}: cannot be written: it is a folder\n"
+        folder.rmdir()
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("rltrain.pictures.film.os.replace", full)
-    path = tmp_path / "file"
-    assert (
-        render(runs["frozen"], "--format", "png", "--out", path, fails=True)
-        == f"{path}: cannot be written: No space left on device\n"
-    )
+    path = tmp_path / "file.png"
+    message = render(runs["frozen"], "--format", "png", "--out", path, fails=True)
+    assert message == f"{path}: cannot be written: No space left on device\n"
     assert path.read_bytes() == b"old"
-    assert [other.name for other in tmp_path.iterdir()] == ["file"]
+    assert [other.name for other in tmp_path.iterdir()] == ["file.png"]
+
+
+BEGINNINGS = {".mp4": b"ftyp", ".gif": b"GIF8", ".png": b"PNG", ".txt": b"step 0"}
+"""What the first bytes of a file hold."""
+
+
+def test_the_ending_of_the_file_is_its_format(runs, render, tmp_path):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    for ending, beginning in BEGINNINGS.items():
+        path = tmp_path / f"film{ending}"
+        assert f"wrote {path}" in render(runs["frozen"], "--out", path)
+        assert beginning in path.read_bytes()[:100], ending
+
+
+def test_an_ending_that_is_of_no_format_or_of_another_is_refused_before_anything_is_played(
+    runs, render, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("rltrain.pictures.rendering.render_policy", lambda *_, **__: pytest.fail("it was played"))
+    path = tmp_path / "film.webm"
+    message = render(runs["frozen"], "--out", path, fails=True)
+    assert message == f"--out: {path}: the name must end in .mp4 or .gif or .png or .txt\n"
+    path = tmp_path / "film.mp4"
+    message = render(runs["frozen"], "--format", "gif", "--out", path, fails=True)
+    assert message == f"--out: {path}: the name must end in .gif\n"
+    assert "writes no file" in render(runs["frozen"], "--format", "human", "--out", path, fails=True)

@@ -9,23 +9,29 @@ import typer
 
 from rltrain.cli.common import Plugins, use_plugins
 
+Format = Literal["human", "mp4", "gif", "png", "ansi"]
+ENDINGS: dict[str, Format] = {".mp4": "mp4", ".gif": "gif", ".png": "png", ".txt": "ansi"}
+"""What the file of a format is called; a window has none."""
+
 
 def render(
     run: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="Run folder or checkpoint folder.")],
     format: Annotated[
-        Literal["human", "mp4", "gif", "png", "ansi"] | None,
+        Format | None,
         typer.Option(
-            help="mp4 by default; ansi where the environment draws only text. png shows the table of values where "
+            help="By default what --out ends in, or mp4; ansi where the environment draws only text. png shows the table of values where "
             "observations are numbered, and six moments of the episodes elsewhere."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .mp4, .gif, .png, or .txt for ansi; by default in the run folder.")] = None,
     episodes: Annotated[int, typer.Option(min=1, max=1_000, help="Episodes to show.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Decides the environment seeds.")] = 0,
     checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
     plugin: Plugins = None,
 ) -> None:
     """Show greedy episodes as a video, a picture, or text, or a table of values; works without a display."""
+    if out is not None:
+        format = _format_of(out, format)
     from rltrain.pictures.rendering import render_policy
     from rltrain.saved import SavedPolicy
 
@@ -34,3 +40,14 @@ def render(
         result = render_policy(policy, format, out=out, episodes=episodes, seed=seed)
     for line in result:
         typer.echo(line)
+
+
+def _format_of(out: Path, wanted: Format | None) -> Format:
+    """What a file is to hold, by its ending. Raises ConfigError for an unknown ending, and for that of another."""
+    from rltrain.core import ConfigError
+    from rltrain.report.output import check_ending
+
+    if wanted == "human":
+        raise ConfigError("--out: --format human opens a window and writes no file: leave one of them out")
+    check_ending(out, [ending for ending, format in ENDINGS.items() if wanted in (None, format)])
+    return ENDINGS[out.suffix]

@@ -41,6 +41,8 @@ def environment_problems(config: Config) -> list[Problem]:
         near = _game(env) or next(iter(difflib.get_close_matches(env.id, list(gym.registry), n=1)), None)
         hint = f", did you mean '{near}'?" if near else " (an environment of your own? name its module with --plugin)"
         return [Problem("env.id", f"unknown environment '{env.id}'{hint}")]
+    except Exception as error:  # the package is there, and broken
+        return [Problem("env.id", f"{env.id} cannot be made: {first_line(error)}")]
     if env.vectorization != "async":  # a value that was written out by default is no problem
         fields = type(env).model_fields
         for name in ("worker_timeout", "worker_restarts"):

@@ -291,6 +291,14 @@ def test_what_cannot_be_drawn_or_written_is_one_line(runs, render, tmp_path, mon
     assert [other.name for other in tmp_path.iterdir()] == ["file.png"]
 
 
+def test_a_window_that_nobody_could_see_is_refused(runs, render, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    message = render(runs["frozen"], "--format", "human", fails=True)
+    assert message == "--format human opens a window, and there is no display: use mp4, gif, png or ansi\n"
+
+
 BEGINNINGS = {".mp4": b"ftyp", ".gif": b"GIF8", ".png": b"PNG", ".txt": b"step 0"}
 """What the first bytes of a file hold."""
 

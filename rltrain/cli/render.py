@@ -19,11 +19,14 @@ def render(
     format: Annotated[
         Format | None,
         typer.Option(
-            help="By default what --out ends in, or mp4; ansi where the environment draws only text. png shows the table of values where "
-            "observations are numbered, and six moments of the episodes elsewhere."
+            help="By default what --out ends in, or mp4; ansi where the environment draws only text. png shows the "
+            "table of values where observations are numbered, and six moments of the episodes elsewhere."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write: .mp4, .gif, .png, or .txt for ansi; by default in the run folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .mp4, .gif, .png, or .txt for ansi; by default in the run folder."),
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, max=1_000, help="Episodes to show.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Decides the environment seeds.")] = 0,
     checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",

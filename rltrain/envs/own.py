@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module, util
 from typing import NamedTuple
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 
 from rltrain.core import ConfigError
+from rltrain.envs import mujoco
 
 
 class _Entry(NamedTuple):
@@ -41,20 +45,36 @@ def register() -> None:
 
 
 class _Package(NamedTuple):
-    """A package that knows environments whose ids begin alike."""
+    """A package that environments need whose ids, or whose places in Gymnasium, begin alike."""
 
     module: str
     extra: str
+    load: Callable[[str], object] = import_module
 
 
 _MINIGRID = _Package("minigrid", "minigrid")
-_PACKAGES = {"ALE/": _Package("ale_py", "atari"), "MiniGrid-": _MINIGRID, "BabyAI-": _MINIGRID}
+_PACKAGES = {
+    "ALE/": _Package("ale_py", "atari"),
+    "MiniGrid-": _MINIGRID,
+    "BabyAI-": _MINIGRID,
+    "gymnasium.envs.mujoco.": _Package("mujoco", "mujoco", mujoco.load),
+    "gymnasium.envs.box2d.": _Package("Box2D", "box2d"),
+}
 
 
 def prepare(env_id: str) -> None:
-    """Load the package that makes this id known, and no other. Raises ConfigError where it is not installed."""
+    """Load the package that this id needs, and no other. Raises ConfigError where it is not installed."""
     for prefix, package in _PACKAGES.items():
-        if env_id.startswith(prefix) and env_id not in gym.registry:
+        if _place(env_id).startswith(prefix):
             if util.find_spec(package.module) is None:
                 raise ConfigError(f"{env_id} is not installed: pip install 'rltrain[{package.extra}]'")
-            gym.register_envs(import_module(package.module))
+            package.load(package.module)
+    with suppress(Exception):  # of whatever the environment imports; it is told where the environment is made
+        load_env_creator(_place(env_id))
+    mujoco.hear()
+
+
+def _place(env_id: str) -> str:
+    """Where Gymnasium finds an environment; the id itself where it does not know it."""
+    spec = gym.registry.get(env_id)
+    return env_id if spec is None else str(spec.entry_point)

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array
+from rltrain.envs import mujoco
 from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
 from rltrain.pictures.film import Film
 from rltrain.pictures.panels import DOWN, LEFT, RIGHT, UP, Direction
@@ -44,13 +45,21 @@ class Stage(NamedTuple):
     symbols: Mapping[int, str]  # of the actions, for text
 
 
-def prepare_headless() -> str | None:
-    """Without a display, have SDL and MuJoCo draw off-screen. Returns what was set, to be said."""
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+def has_display() -> bool:
+    """Whether a window could be seen."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def prepare_headless(env: gym.Env[Any, Any]) -> str | None:
+    """Without a display, have SDL and MuJoCo draw off-screen. Returns what was set, to be said.
+
+    Raises ConfigError where MuJoCo is to draw with what needs a display, or is not there.
+    """
+    if has_display():
         return None
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    chosen = os.environ.setdefault("MUJOCO_GL", "egl")
-    return "no display: drawing off-screen" + (f", MUJOCO_GL={chosen}" if "mujoco" in sys.modules else "")
+    note = "no display: drawing off-screen"
+    return f"{note}, MUJOCO_GL={mujoco.choose_off_screen()}" if hasattr(env.unwrapped, "mujoco_renderer") else note
 
 
 def render_modes(policy: SavedPolicy, env: gym.Env[Any, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from rltrain.envs.vector import make_env
 from rltrain.pictures.film import CannotRender, filming, writing
-from rltrain.pictures.recording import encoding, prepare_headless, record, render_modes, stage
+from rltrain.pictures.recording import encoding, has_display, prepare_headless, record, render_modes, stage
 from rltrain.pictures.table_picture import Table, draw_table, table_of
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
@@ -29,7 +29,8 @@ def render_policy(
 ) -> list[str]:
     """Show `episodes` greedy episodes in the wanted format, or the table as a png. Returns lines to print.
 
-    Raises CannotRender when the environment does not draw in this way, or the file cannot be written.
+    Raises CannotRender when the environment does not draw in this way, or nobody could see it, or the file cannot be
+    written.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     env = make_env(policy.config.env)
@@ -38,7 +39,9 @@ def render_policy(
         if episodes != 1:
             raise CannotRender("--episodes: the picture of a table has no episodes; for those use --format ansi or mp4")
         return [_draw_table(policy, table, out)]
-    note = prepare_headless()
+    if wanted == "human" and not has_display():
+        raise CannotRender("--format human opens a window, and there is no display: use mp4, gif, png or ansi")
+    note = prepare_headless(env)
     modes = render_modes(policy, env)
     chosen: Format = wanted or ("mp4" if "rgb_array" in modes else "ansi")
     mode = chosen if chosen in ("human", "ansi") else "rgb_array"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rltrain.core import Array, RltrainError
+from rltrain.core import Array, ConfigError, RltrainError
 from rltrain.envs.vector import make_env
 from rltrain.pictures.film import filming
 from rltrain.pictures.recording import Recording, Stage, prepare_headless, record, render_modes, stage
@@ -85,7 +85,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def show(runs: Sequence[RunRecord], *, videos: bool, episodes: int = EPISODES) -> Shown:
-    """Evaluate every run afresh and show the chosen episodes, as pictures where videos are not wanted."""
+    """Evaluate every run afresh and show the chosen episodes, as pictures where videos are not wanted.
+
+    Raises ConfigError where MUJOCO_GL names what cannot draw here.
+    """
     played: list[_Played] = []
     notes = []
     for run in runs:
@@ -105,6 +108,8 @@ def show(runs: Sequence[RunRecord], *, videos: bool, episodes: int = EPISODES) -
     for index, ranks in chosen(returns).items():
         try:
             shown.append(_shown(played[index], ranks, videos=videos))
+        except ConfigError:  # the user's choice of what draws
+            raise
         except Exception as error:  # drawing is the environment's, or that of a library it may lack
             notes.append(f"the {ranks} episode (seed {played[index].run.seed}) could not be drawn: {error}")
     return Shown(shown, returns, notes)
@@ -121,11 +126,11 @@ class _Played(NamedTuple):
 
 def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
     """Play the episode again and draw it."""
-    prepare_headless()
     run, number = one.run, one.number
     with SavedPolicy.open(run.folder) as policy:
         env = make_env(policy.config.env)
         env.close()
+        prepare_headless(env)
         modes = render_modes(policy, env)
         mode = next((mode for mode in ("rgb_array", "ansi") if mode in modes), None)
         if mode is None:

@@ -57,12 +57,10 @@ def _show_pairs(kind: str | None, name: str) -> None:
 
 def _rows(kind: str) -> Iterator[tuple[str, str]]:
     if kind == "envs":
-        import gymnasium as gym
+        from rltrain.envs.own import makeable
 
-        for name, spec in sorted(gym.registry.items()):
-            if "/" not in name or not name.startswith(("phys2d/", "tabular/")):
-                limit = f"{spec.max_episode_steps:,} steps" if spec.max_episode_steps else "no step limit"
-                yield name, limit
+        for spec in makeable():
+            yield spec.id, f"{spec.max_episode_steps:,} steps" if spec.max_episode_steps else "no step limit"
     elif kind == "configs":
         for path in _configs():
             first = next((line[1:].strip() for line in path.read_text().splitlines() if _prose(line)), "")

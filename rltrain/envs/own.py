@@ -1,4 +1,7 @@
-"""Registers our own environments: those that tell exploration strategies apart, and one of pixels."""
+"""Registers our own environments: those that tell exploration strategies apart, and one of pixels.
+
+And loads the packages that bring others.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from importlib import import_module, util
 from typing import NamedTuple
 
 import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rltrain.core import ConfigError
 from rltrain.envs import mujoco
@@ -52,13 +55,14 @@ class _Package(NamedTuple):
     load: Callable[[str], object] = import_module
 
 
+_GYMNASIUM = "gymnasium.envs"
 _MINIGRID = _Package("minigrid", "minigrid")
 _PACKAGES = {
     "ALE/": _Package("ale_py", "atari"),
     "MiniGrid-": _MINIGRID,
     "BabyAI-": _MINIGRID,
-    "gymnasium.envs.mujoco.": _Package("mujoco", "mujoco", mujoco.load),
-    "gymnasium.envs.box2d.": _Package("Box2D", "box2d"),
+    f"{_GYMNASIUM}.mujoco.": _Package("mujoco", "mujoco", mujoco.load),
+    f"{_GYMNASIUM}.box2d.": _Package("Box2D", "box2d"),
 }
 
 
@@ -72,6 +76,26 @@ def prepare(env_id: str) -> None:
     with suppress(Exception):  # of whatever the environment imports; it is told where the environment is made
         load_env_creator(_place(env_id))
     mujoco.hear()
+
+
+def makeable() -> list[EnvSpec]:
+    """The newest version of everything that can be made here, by name: ours, Gymnasium's, and of what is installed."""
+    register()
+    missing = tuple(prefix for prefix, package in _PACKAGES.items() if util.find_spec(package.module) is None)
+    for prefix in _PACKAGES:
+        if not prefix.startswith((_GYMNASIUM, *missing)):
+            prepare(prefix)
+    newest: dict[tuple[str, str], EnvSpec] = {}
+    for spec in sorted(gym.registry.values(), key=lambda spec: (spec.namespace or "", spec.name, spec.version or 0)):
+        newest[spec.namespace or "", spec.name] = spec
+    return [spec for spec in newest.values() if not (_place(spec.id).startswith(missing) or _is_dead(spec))]
+
+
+def _is_dead(spec: EnvSpec) -> bool:
+    """Whether it only says where it has gone, is a game's old name, or needs JAX, which no extra of ours brings."""
+    gone = getattr(spec.entry_point, "__module__", None) == _GYMNASIUM
+    old = spec.namespace is None and _place(spec.id).startswith("ale_py.")
+    return gone or old or spec.namespace in ("phys2d", "tabular")
 
 
 def _place(env_id: str) -> str:

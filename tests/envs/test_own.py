@@ -6,6 +6,7 @@ import pytest
 
 import rltrain.envs.vector  # noqa: F401, registers them
 from rltrain.config.schema import EnvSettings
+from rltrain.envs import own
 from rltrain.envs.model import read_model
 from rltrain.kernels.world import model_is_true
 from rltrain.mdp import finite_horizon_optimum, finite_horizon_value, one_hot
@@ -17,6 +18,28 @@ VARIANTS = [
     ("rltrain/NChain-v0", {"slip": 0.0}),
     ("rltrain/SparseGrid-v0", {"slip": 0.2, "room": 3}),
 ]
+
+
+def listed():
+    return [spec.id for spec in own.makeable()]
+
+
+def test_the_list_has_ours_and_what_is_installed_and_nothing_that_cannot_be_made(monkeypatch):
+    known = listed()
+    assert {*IDS, "rltrain/Catch-v0", "rltrain/SwingUp-v0", "CartPole-v1", "MountainCar-v0"} < set(known)
+    assert not {"CartPole-v0", "Ant-v2", "GymV21Environment-v0", "Breakout-v4", "phys2d/CartPole-v1"} & set(known)
+    for id in known:
+        if (spec := gym.spec(id)) and str(spec.entry_point).startswith(("gymnasium.", "rltrain.")):
+            gym.make(id, disable_env_checker=True).close()
+    monkeypatch.setattr(own.util, "find_spec", lambda name: None)
+    assert not {"HalfCheetah-v5", "LunarLander-v3"} & set(listed())
+
+
+@pytest.mark.parametrize(("module", "id"), [("ale_py", "ALE/Pong-v5"), ("minigrid", "MiniGrid-Empty-5x5-v0"),
+                                            ("mujoco", "HalfCheetah-v5"), ("Box2D", "LunarLander-v3")])  # fmt: skip
+def test_what_a_package_brings_is_listed_where_it_is_installed(module, id):
+    pytest.importorskip(module)
+    assert id in listed()
 
 
 @pytest.mark.parametrize(("id", "kwargs"), VARIANTS, ids=str)

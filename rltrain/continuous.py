@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from rltrain.core import Array, Batch, EnvSpec, Metrics, Problem, State
-from rltrain.encoding import UnitBox
+from rltrain.encoding import UnitBox, in_words
 from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_device
 from rltrain.nn.blueprint import Blueprint, blueprint
 from rltrain.nn.networks import Network, build, load_network_state, network_state
@@ -50,12 +50,16 @@ class ContinuousSettings(OffPolicySettings):
         """What does not fit the environment, the run's length or the machine."""
         name, space = config.agent.name, spec.action_space
         if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-            yield Problem("agent.name", f"{name} needs continuous actions, a Box of floats; {spec.id} has {space}")
+            yield Problem(
+                "agent.name", f"{name} needs continuous actions, a Box of floats; {spec.id} has {in_words(space)}"
+            )
             return
         with np.errstate(over="ignore"):
             width = space.high - space.low
         if not (np.isfinite(width) & (width > 0)).all():
-            yield Problem("agent.name", f"{name} needs actions with a lower and a greater upper bound, not {space}")
+            yield Problem(
+                "agent.name", f"{name} needs actions with a lower and a greater upper bound, not {in_words(space)}"
+            )
         yield from super().problems(config, spec)
 
 

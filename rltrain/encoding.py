@@ -10,6 +10,9 @@ import numpy as np
 from rltrain.core import Array, EnvSpec, State
 from rltrain.moments import RunningMoments
 
+LONGEST = 120
+"""Letters in which a message names a simple space."""
+
 
 def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | None:
     """Why a network cannot take this environment's observations, or None; `images` if it may have convolutions."""
@@ -18,11 +21,29 @@ def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | 
     if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) or (images and is_image(space)):
         return None
     if is_image(space):
-        others = (
-            "use ppo or a2c, or for Discrete actions dqn, c51, qr_dqn, iqn, rainbow or pqn, or add the wrapper flatten"
-        )
-        return f"{agent} cannot see images, {spec.id} has {space}: {others}"
-    return f"{agent} needs a vector observation, {spec.id} has {space}: add the wrapper flatten"
+        discrete = isinstance(spec.action_space, gym.spaces.Discrete)
+        others = "ppo, a2c, dqn, c51, qr_dqn, iqn, rainbow or pqn" if discrete else "ppo or a2c"
+        return f"{agent} cannot see images, {spec.id} has {in_words(space)}: use {others}, or add the wrapper flatten"
+    wrapper = "minigrid_image" if has_mission(space) else "flatten"
+    return f"{agent} needs a vector observation, {spec.id} has {in_words(space)}: add the wrapper {wrapper}"
+
+
+def in_words(space: gym.Space[Any]) -> str:
+    """A space in one line; what it says of itself may be lines of bounds, or tell where in memory a function lies."""
+    if isinstance(space, gym.spaces.Dict):
+        return f"Dict({', '.join(f'{name}: {in_words(part)}' for name, part in space.items())})"
+    if isinstance(space, gym.spaces.Tuple):
+        return f"Tuple({', '.join(map(in_words, space))})"
+    kind, text = type(space).__name__, " ".join(str(space).split())
+    if isinstance(space, gym.spaces.Box) and len(text) > LONGEST:
+        return f"Box({space.shape}, {space.dtype})"
+    return text if len(text) <= LONGEST and " at 0x" not in text else kind
+
+
+def has_mission(space: gym.Space[Any]) -> bool:
+    """Whether this is what MiniGrid or BabyAI shows, whose missions are sentences."""
+    parts = space.values() if isinstance(space, gym.spaces.Dict) else ()
+    return any(type(part).__name__.endswith("MissionSpace") for part in parts)
 
 
 def is_image(space: gym.Space[Any]) -> bool:

@@ -62,7 +62,8 @@ def environment_problems(config: Config) -> list[Problem]:
         except Exception as inner:
             where = "env.kwargs" if env.kwargs else "env.id"
             return [Problem(where, f"{env.id} cannot be made: {first_line(inner)}")]
-        return [Problem("env.wrappers", first_line(error))]
+        said = first_line(error) if str(error).strip() else f"{env.id} cannot be made with them: {first_line(error)}"
+        return [Problem("env.wrappers", said)]
     return []
 
 

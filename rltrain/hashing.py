@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State
-from rltrain.encoding import Encoder
+from rltrain.encoding import Encoder, in_words
 from rltrain.settings import Settings
 
 Hash = Callable[[Array], Array]
@@ -48,10 +48,10 @@ class HashSettings(Settings):
         space = spec.observation_space
         for name, bounds in (("low", self.low), ("high", self.high)):
             if bounds is not None and not isinstance(space, gym.spaces.Box):
-                yield Problem(path, f"{owner}: {name} is for Box observations, not {space}: leave it out")
+                yield Problem(path, f"{owner}: {name} is for Box observations, not {in_words(space)}: leave it out")
                 return
             if bounds is not None and len(bounds) != math.prod(space.shape or ()):
-                yield Problem(path, f"{owner}: {name} has {len(bounds)} numbers, {spec.id} has {space}")
+                yield Problem(path, f"{owner}: {name} has {len(bounds)} numbers, {spec.id} has {in_words(space)}")
                 return
         if not isinstance(space, gym.spaces.Box):
             return
@@ -61,8 +61,8 @@ class HashSettings(Settings):
         elif self.hash == "bins" and not _known(low, high).all():
             yield Problem(
                 path,
-                f"{owner} with bins needs finite bounds, each low below its high, {spec.id} has {space}: set low and "
-                "high, or use hash: simhash",
+                f"{owner} with bins needs finite bounds, each low below its high, {spec.id} has {in_words(space)}: "
+                "set low and high, or use hash: simhash",
             )
 
 

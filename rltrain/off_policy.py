@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import Batch, EnvSpec, Metrics, Problem, State, Transition
-from rltrain.encoding import Encoder, NormalizingEncoder, is_image, vector_problem
+from rltrain.encoding import Encoder, NormalizingEncoder, in_words, is_image, vector_problem
 from rltrain.memory import WORTH_TELLING
 from rltrain.nn.arrays import Tensor, to_numpy
 from rltrain.nn.blueprint import Activation
@@ -75,7 +75,7 @@ class OffPolicySettings(Settings):
         if problem := vector_problem(config.agent.name, spec, images=self.sees_images):
             yield Problem("agent.name", problem)
         if self.normalize_observation and not _numbers(spec.observation_space):
-            why = f"is for a Box of numbers, not for {spec.observation_space}: leave it out"
+            why = f"is for a Box of numbers, not for {in_words(spec.observation_space)}: leave it out"
             yield Problem("agent.normalize_observation", why)
         total, every = config.train.total_steps, self.train_freq
         if self.learning_starts >= total:

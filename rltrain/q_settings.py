@@ -9,7 +9,7 @@ import gymnasium as gym
 from pydantic import Field, model_validator
 
 from rltrain.core import EnvSpec, Problem
-from rltrain.encoding import is_image
+from rltrain.encoding import in_words, is_image
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
 from rltrain.nn.torso import EncoderName, encoder_problem, units_note
@@ -86,7 +86,7 @@ class QSettings(Settings):
         """What does not fit the environment, the run's length or the machine."""
         if not isinstance(spec.action_space, gym.spaces.Discrete):
             yield Problem(
-                "agent.name", f"{config.agent.name} needs Discrete actions, {spec.id} has {spec.action_space}"
+                "agent.name", f"{config.agent.name} needs Discrete actions, {spec.id} has {in_words(spec.action_space)}"
             )
             return
         yield from super().problems(config, spec)

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from rltrain.compilable import compilable
 from rltrain.core import ActionSelector, ActionValues, Array, EnvSpec, Metrics, Problem, State, Transition
+from rltrain.encoding import in_words
 from rltrain.mdp import reachable
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.selection import RowSelector, greatest
@@ -64,10 +65,11 @@ def table_problems(agent: str, spec: EnvSpec) -> Iterator[Problem]:
     """What keeps a table over this environment from being made."""
     states, actions = spec.observation_space, spec.action_space
     if not isinstance(actions, gym.spaces.Discrete):
-        yield Problem("agent.name", f"{agent} needs Discrete actions, {spec.id} has {actions}")
+        yield Problem("agent.name", f"{agent} needs Discrete actions, {spec.id} has {in_words(actions)}")
     elif not isinstance(states, gym.spaces.Discrete):
         yield Problem(
-            "agent.name", f"{agent} needs Discrete observations, {spec.id} has {states}: add the wrapper discretize"
+            "agent.name",
+            f"{agent} needs Discrete observations, {spec.id} has {in_words(states)}: add the wrapper discretize",
         )
     elif int(states.n) * int(actions.n) > MAX_ENTRIES:
         yield Problem("agent.name", f"a table of {states.n:,} states and {actions.n} actions is too large: use dqn")

@@ -135,3 +135,12 @@ def test_a_plugins_agent_is_judged_by_what_it_says(monkeypatch):
     assert "visits" in pairs("explorations", "mine")["ucb"]
     assert pairs("explorations", "mine")["epsilon_greedy"] is None
     assert "mine" in pairs("agents", "ucb")
+
+
+def test_an_exception_that_says_nothing_is_named_and_so_is_what_was_done(monkeypatch):
+    def wrap(self, env):
+        raise NotImplementedError
+
+    monkeypatch.setattr(find("wrappers", "flatten"), "wrap", wrap)
+    (found,) = problems(config("ppo", env=MODEL | {"wrappers": [{"name": "flatten"}]}))
+    assert found == ("env.wrappers", "FrozenLake-v1 cannot be made with them: NotImplementedError")

@@ -9,7 +9,7 @@ import torch
 
 from rltrain.config.load import from_dict
 from rltrain.core import EnvSpec
-from rltrain.encoding import Encoder, vector_problem
+from rltrain.encoding import Encoder, in_words, vector_problem
 from rltrain.experiment import build as build_experiment
 from rltrain.fitting import problems
 from rltrain.jit import COMPILED_FROM, CompiledLater
@@ -123,7 +123,9 @@ def test_what_cannot_be_seen_is_refused_with_what_could():
     assert encoder_problem("auto", spec(4)) is encoder_problem("impala", spec(5, 4)) is None
 
 
-def test_an_agent_that_cannot_see_is_told_of_every_one_with_replay_that_can():
+def test_an_agent_that_cannot_see_is_told_of_every_one_that_can_and_takes_these_actions():
+    box = EnvSpec("Screen-v0", spec(84, 84).observation_space, gym.spaces.Box(-1, 1, (2,)), 1)
+    assert vector_problem("td3", box).endswith(": use ppo or a2c, or add the wrapper flatten")
     told = set(re.findall(r"\w+", vector_problem("td3", spec(84, 84, 3))))
     seeing = {name for name in names("agents") if getattr(settings_class("agents", name), "sees_images", False)}
     assert told & {*names("agents")} - {"td3"} == seeing | {"pqn", "ppo", "a2c"}
@@ -338,3 +340,17 @@ def test_in_catch_the_paddle_below_the_ball_gets_1_and_any_other_minus_1():
     assert env.render().shape == (160, 80, 3)
     with pytest.raises(ValueError, match="no action 3"):
         env.unwrapped.step(3)
+
+
+def test_a_space_is_told_in_one_line_without_addresses_or_many_bounds():
+    bounds = np.arange(40, dtype=np.float32)
+    parts = {"near": gym.spaces.Box(-bounds - 1, bounds), "far": gym.spaces.Tuple([gym.spaces.Discrete(2), Odd()])}
+    assert in_words(gym.spaces.Dict(parts)) == "Dict(far: Tuple(Discrete(2), Odd), near: Box((40,), float32))"
+    assert in_words(gym.spaces.Box(0, 255, (7, 7), np.uint8)) == "Box(0, 255, (7, 7), uint8)"
+
+
+class Odd(gym.Space):
+    """Says of itself what nobody wants to know."""
+
+    def __repr__(self):
+        return "Odd(<function at 0x7f00>)"

@@ -11,6 +11,7 @@ import numpy as np
 
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
+from rltrain.encoding import in_words
 from rltrain.intrinsic import Bonus, BonusSettings
 
 
@@ -40,13 +41,14 @@ class Count(Bonus):
             if not isinstance(spec.observation_space, gym.spaces.Discrete):
                 yield Problem(
                     "bonuses",
-                    f"count needs Discrete observations, {spec.id} has {spec.observation_space}: "
+                    f"count needs Discrete observations, {spec.id} has {in_words(spec.observation_space)}: "
                     "add the wrapper discretize, or use hashed_count",
                 )
             if self.over == "state_action" and not isinstance(spec.action_space, gym.spaces.Discrete):
                 yield Problem(
                     "bonuses",
-                    f"count over state_action needs Discrete actions, not {spec.action_space}: count over state",
+                    f"count over state_action needs Discrete actions, not {in_words(spec.action_space)}: "
+                    "count over state",
                 )
 
     rarity = staticmethod(rarity)

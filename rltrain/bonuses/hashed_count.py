@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
-from rltrain.encoding import vector_problem
+from rltrain.encoding import in_words, vector_problem
 from rltrain.hashing import HashSettings, Tally, make_hash
 from rltrain.intrinsic import Bonus, BonusSettings
 
@@ -29,7 +29,7 @@ class HashedCountSettings(HashSettings, BonusSettings):
         if self.over == "state_action" and isinstance(spec.action_space, gym.spaces.Box):
             yield Problem(
                 "bonuses",
-                f"hashed_count over state_action needs actions that come again, not {spec.action_space}: "
+                f"hashed_count over state_action needs actions that come again, not {in_words(spec.action_space)}: "
                 "count over state",
             )
 

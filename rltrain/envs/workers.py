@@ -26,6 +26,7 @@ from gymnasium.vector.utils import (
 )
 
 from rltrain.core import Array, RltrainError, State
+from rltrain.encoding import in_words
 from rltrain.envs.episode import LOST
 from rltrain.envs.worker import CONTEXT, LostWorker, Worker, kill_all
 
@@ -55,7 +56,7 @@ class SupervisedVectorEnv(VectorEnv[Any, Any, Any]):
         try:
             self._shared = create_shared_memory(self.single_observation_space, self.num_envs, ctx=CONTEXT)
         except CustomSpaceError as error:
-            raise ValueError(f"worker processes cannot share {self.single_observation_space}") from error
+            raise ValueError(f"worker processes cannot share {in_words(self.single_observation_space)}") from error
         self._view: Any = read_from_shared_memory(self.single_observation_space, self._shared, self.num_envs)
         self._seen = deepcopy(self._view)  # a worker that dies may leave half an observation
         self._makers = makers

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array
-from rltrain.encoding import alternatives
+from rltrain.encoding import alternatives, in_words
 from rltrain.nn.arrays import Tensor, log_softmax, namespace
 
 LOG_2PI = math.log(2 * math.pi)
@@ -252,11 +252,13 @@ def action_problem(space: gym.Space[Any], *, squash: bool) -> str | None:
     if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         return "squash is for continuous actions: leave it out" if squash else None
     if not isinstance(space, gym.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        return f"there is no policy over actions {space}: Discrete, MultiDiscrete, MultiBinary or Box of floats"
+        return (
+            f"there is no policy over actions {in_words(space)}: Discrete, MultiDiscrete, MultiBinary or Box of floats"
+        )
     if squash and not space.is_bounded():
-        return f"squash needs a bounded box of actions, not {space}"
+        return f"squash needs a bounded box of actions, not {in_words(space)}"
     if squash and not (space.low < space.high).all():
-        return f"squash needs low below high in every dimension, not {space}"
+        return f"squash needs low below high in every dimension, not {in_words(space)}"
     return None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_contracts import canonical
 
-from rltrain.config.load import from_dict
+from rltrain.config.load import from_dict, to_dict
 from rltrain.core import ConfigError
 from rltrain.envs import own
 from rltrain.envs.vector import begin, make_vector
@@ -66,6 +66,18 @@ def test_other_environments_are_refused_and_a_missing_package_names_the_extra(mo
     wrapper = find("wrappers", "minigrid_image")(settings_class("wrappers", "minigrid_image")(name="minigrid_image"))
     with pytest.raises(ValueError, match=r"pip install 'rltrain\[minigrid\]'"):
         wrapper.wrap(None)
+
+
+@pytest.mark.parametrize("env_id", [ROOM, "BabyAI-GoToObj-v0"])
+def test_without_an_image_the_wrapper_that_makes_one_is_named(env_id):
+    pytest.importorskip("minigrid", reason="MiniGrid is not installed")
+    data = to_dict(config(env_id))
+    (found,) = problems(from_dict(data | {"env": {"id": env_id}}).config)
+    assert found.message.endswith("MissionSpace): add the wrapper minigrid_image")
+    (found,) = problems(from_dict(data | {"env": {"id": env_id, "wrappers": [{"name": "flatten"}]}}).config)
+    assert found.path == "env.wrappers"
+    assert found.message.startswith("flatten makes no vector of Dict(")
+    assert found.message.endswith("use minigrid_image instead")
 
 
 @pytest.mark.parametrize("wrapper", [{}, {"tile_size": 1}])

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.wrappers import DiscretizeObservation, TransformObservation
 from pydantic import model_validator
 
+from rltrain.encoding import in_words
 from rltrain.settings import Settings
 
 
@@ -49,7 +50,7 @@ class Discretize:
                 raise ValueError(f"discretize numbers what is discrete as it is: leave out {', '.join(given)}")
             return _number(env, space)
         if not isinstance(space, gym.spaces.Box):
-            raise ValueError(f"discretize needs a Box, MultiDiscrete or Tuple observation, not {space}")
+            raise ValueError(f"discretize needs a Box, MultiDiscrete or Tuple observation, not {in_words(space)}")
         size = math.prod(space.shape)
         for name in fields:
             numbers = getattr(self.config, name)
@@ -70,7 +71,7 @@ def _number(env: gym.Env[Any, Any], space: Any) -> gym.Env[Any, Any]:
     """Number the combinations of the parts: the last part counts fastest."""
     parts = list(space)  # a MultiDiscrete too is iterated as its Discrete parts
     if not all(isinstance(part, gym.spaces.Discrete) for part in parts):
-        raise ValueError(f"discretize needs a Tuple of Discrete parts, not {space}")
+        raise ValueError(f"discretize needs a Tuple of Discrete parts, not {in_words(space)}")
     sizes = [int(part.n) for part in parts]
     starts = [int(part.start) for part in parts]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import FlattenObservation
 
+from rltrain.encoding import has_mission, in_words
 from rltrain.settings import Settings
 
 
@@ -22,5 +24,11 @@ class Flatten:
         self.config = config
 
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """Return `env`, flattened."""
-        return FlattenObservation(env)
+        """Return `env`, flattened. Raises ValueError where an observation has no fixed numbers."""
+        with suppress(NotImplementedError):
+            flat = FlattenObservation(env)
+            if isinstance(flat.observation_space, gym.spaces.Box):
+                return flat
+        space = env.observation_space
+        other = "minigrid_image" if has_mission(space) else "a wrapper of your own"
+        raise ValueError(f"flatten makes no vector of {in_words(space)}: use {other} instead")

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array, State
+from rltrain.encoding import in_words
 from rltrain.envs.episode import ENDED_ELSEWHERE
 from rltrain.envs.normalization import NormalizationSettings
 from rltrain.envs.vector import StatefulVectorWrapper
@@ -47,7 +48,7 @@ class _Normalized(StatefulVectorWrapper):
         super().__init__(envs)
         space = envs.single_observation_space
         if not isinstance(space, gym.spaces.Box):
-            raise ValueError(f"normalize_observation needs a Box observation, not {space}")
+            raise ValueError(f"normalize_observation needs a Box observation, not {in_words(space)}")
         self._config = config
         self._statistics = RunningMoments(space.shape)
         self._deviation: Array | None = None  # kept from step to step while the statistics stay as they are

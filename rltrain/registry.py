@@ -13,14 +13,17 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import create_model
 
-from rltrain.core import RltrainError
+from rltrain.core import RltrainError, first_line
 from rltrain.settings import NO_SOURCE, Settings
 
 Kind = Literal["agents", "explorations", "bonuses", "wrappers"]
@@ -46,6 +49,12 @@ class UnknownComponent(LookupError):
 
 class NameTaken(RltrainError):
     """A component of the user's own has the name of one of rltrain's."""
+
+    exit_code = 2
+
+
+class BrokenPlugin(RltrainError):
+    """A module of the user's own cannot be imported."""
 
     exit_code = 2
 
@@ -119,9 +128,36 @@ plugins: list[str] = []
 
 
 def load_plugins(modules: list[str]) -> None:
-    """Import the user's own modules, then those that installed packages name as entry points."""
+    """Import the user's own modules, then those that installed packages name as entry points.
+
+    Raises BrokenPlugin where one cannot be imported.
+    """
     for module in modules:
-        importlib.import_module(module)
+        with _told_as(f"--plugin {module}"):
+            importlib.import_module(module)
     plugins.extend(module for module in modules if module not in plugins)
     for entry_point in entry_points(group="rltrain.plugins"):
-        entry_point.load()
+        with _told_as(f"installed plugin {entry_point.value}"):
+            entry_point.load()
+
+
+@contextmanager
+def _told_as(plugin: str) -> Iterator[None]:
+    """Raises BrokenPlugin, which tells the plugin and the place, for whatever a module raises while it is imported."""
+    try:
+        yield
+    except RltrainError:
+        raise
+    except (Exception, SystemExit) as error:
+        place, kind, said = _place(error), type(error).__name__, first_line(error)
+        if isinstance(error, SyntaxError):
+            place, said = f"{error.filename}:{error.lineno}: ", error.msg
+        raise BrokenPlugin(f"{plugin}: {place}{kind if said == kind else f'{kind}: {said}'}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The last line that ran of the plugin, and of what lies beside it; empty where nothing ran."""
+    machinery = ("<frozen", __file__, str(Path(importlib.__file__).parent))
+    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
+    beside = [frame for frame in frames if Path(frame.filename).is_relative_to(Path(frames[0].filename).parent)]
+    return f"{beside[-1].filename}:{beside[-1].lineno}: " if beside else ""

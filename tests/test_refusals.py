@@ -104,6 +104,26 @@ def test_an_option_that_would_do_nothing_is_refused(words, what, command, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep.yaml", "table.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("torn", "x = 1\ndef f(:\n", "--plugin torn: {at}:2: SyntaxError: invalid syntax"),
+        ("wanting", "\nimport no_such_library\n", "--plugin wanting: {at}:2: ModuleNotFoundError: No module named"),
+        ("failing", "def f():\n    return {}['key']\nf()\n", "--plugin failing: {at}:2: KeyError: 'key'"),
+        ("misused", "import json\njson.loads('')\n", "--plugin misused: {at}:2: JSONDecodeError: Expecting value"),
+        ("ending", "import sys\nsys.exit(3)\n", "--plugin ending: {at}:2: SystemExit: 3"),
+        ("silent", "assert False\n", "--plugin silent: {at}:1: AssertionError\n"),
+        ("there.is_none", "", "--plugin there.is_none: ModuleNotFoundError: No module named 'there'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_one_line_with_its_place(command, tmp_path, monkeypatch, name, text, said):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{name}.py").write_text(text)
+    code, told = command("check", "table.yaml", "--plugin", name)
+    assert (code, told.count("\n")) == (2, 1)
+    assert told.startswith(said.format(at=tmp_path / f"{name}.py"))
+
+
 def test_a_configuration_in_a_folder_of_a_sweep_is_found(command, tmp_path):
     (tmp_path / "gamma=0.9").mkdir()
     (tmp_path / "gamma=0.9" / "config.yaml").write_text(TABLE)

@@ -53,10 +53,7 @@ def use_plugins(plugins: Sequence[str] | None) -> None:
         sys.path.insert(0, str(Path.cwd()))
     if bad := [name for name in plugins or [] if not all(part.isidentifier() for part in name.split("."))]:
         raise ConfigError(f"--plugin '{bad[0]}': expected the name of a module, such as mine or pkg.mine")
-    try:
-        load_plugins(list(plugins or []))
-    except ImportError as error:
-        raise ConfigError(f"--plugin: {error}") from error
+    load_plugins(list(plugins or []))
 
 
 def load_config(path: Path, overrides: Sequence[str], *, elsewhere: bool = False) -> Config:

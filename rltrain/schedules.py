@@ -10,6 +10,7 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from rltrain.compilable import compilable
 from rltrain.settings import Settings
@@ -134,6 +135,8 @@ def _kind(value: Any) -> str:
 def _number(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return {"schedule": "constant", "value": value}
+    if not isinstance(value, dict | Settings):
+        raise PydanticCustomError("schedule_type", "Input should be a number or a schedule")
     return value
 
 

@@ -67,6 +67,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
         "list": "a list",
         "dict": "a block of key: value",
         "model": "a block of key: value",
+        "schedule": "a number or a schedule, such as {schedule: linear, start: 1.0, end: 0.05, steps: 10_000}",
     }
     for start, word in expected.items():
         if kind.startswith(start):

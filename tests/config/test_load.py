@@ -102,6 +102,17 @@ def test_a_schedule_is_checked_inside():
     assert messages(text) == ["x.yaml:6: exploration.epsilon: epsilon is a probability, within 0 and 1, not 0 to 2"]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("abc", "'abc'"), ("true", "true"), ("null", "null"), ("[1, 2]", "a list of 2")]
+)
+def test_what_is_neither_a_number_nor_a_schedule_is_told_that_it_may_be_both(value, shown):
+    (message,) = messages(GOOD, [f"agent.learning_rate={value}"])
+    assert ": agent.learning_rate: expected a number or a schedule, such as {schedule: linear, start:" in message
+    assert message.endswith(f", got {shown}")
+    (message,) = messages(GOOD, [f"agent.prioritized={{beta: {value}}}"])
+    assert ": agent.prioritized.beta: expected a number or a schedule, such as" in message
+
+
 def test_duplicate_keys_are_refused_with_both_lines():
     assert messages(GOOD + "seed: 1\nseed: 2\n") == ["x.yaml:9: duplicate key 'seed' (first on line 8)"]
 

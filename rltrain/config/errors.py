@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from rltrain.config.reader import Path
 
@@ -30,7 +31,10 @@ def explain_error(model: type[BaseModel], data: Any, detail: Mapping[str, Any]) 
         )
         hint = f", did you mean '{near[0]}'?" if near else ""
         return path, f"{name}: unknown schedule '{context['tag']}'{hint} (known: {context['expected_tags']})"
-    return path, f"{name}: {_sentence(kind, context, value, str(detail['msg']))}"
+    hint = ""
+    if kind == "model_type":
+        hint = _switch_hint(dict(_fields(model, path[:-1], data)).get(str(path[-1])), value, name)
+    return path, f"{name}: {_sentence(kind, context, value, str(detail['msg']))}{hint}"
 
 
 _BOUNDS = {
@@ -39,6 +43,8 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+_ON = ("true", "on", "yes")
+_OFF = ("false", "off", "no", "none")
 
 
 def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -> str:
@@ -85,6 +91,21 @@ def _shown(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else f"{value}"
 
 
+def _switch_hint(field: FieldInfo | None, value: Any, name: str) -> str:
+    """What was meant by on or off in the place of a block."""
+    block = None if field is None else next(_models(field.annotation), None)
+    if field is None or block is None:
+        return ""
+    word = str(value).lower()
+    if word in _ON and not any(inner.is_required() for inner in block.model_fields.values()):
+        return ": {} takes the default settings"
+    if word in _OFF and type(None) in get_args(field.annotation):
+        return ": null is without"
+    if word in _OFF and "every" in block.model_fields:
+        return f": there is always one at the end, and with {name}.every: null no other"
+    return ""
+
+
 def _path(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, str | None]:
     """The part of `loc` that stands in the data: union tags in between do not."""
     path: Path = ()
@@ -99,6 +120,11 @@ def _path(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, str | None]:
 
 def _keys(model: Any, path: Path, data: Any) -> list[str]:
     """The keys that the block at `path` may have."""
+    return [key for key, _ in _fields(model, path, data)]
+
+
+def _fields(model: Any, path: Path, data: Any) -> list[tuple[str, FieldInfo]]:
+    """The settings that the block at `path` may have, by key."""
     candidates: list[Any] = [model]
     for step in path:
         data = data[step]
@@ -108,7 +134,10 @@ def _keys(model: Any, path: Path, data: Any) -> list[str]:
             below = [kind for candidate in candidates for kind in _below(candidate, step)]
             candidates = below or candidates  # a key of the user's own leads to the type that stands for all of them
     return [
-        field.alias or name for kind in candidates if _matches(kind, data) for name, field in kind.model_fields.items()
+        (field.alias or name, field)
+        for kind in candidates
+        if _matches(kind, data)
+        for name, field in kind.model_fields.items()
     ]
 
 

@@ -113,6 +113,25 @@ def test_what_is_neither_a_number_nor_a_schedule_is_told_that_it_may_be_both(val
     assert ": agent.prioritized.beta: expected a number or a schedule, such as" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("agent.prioritized=true", "got true: {} takes the default settings"),
+        ("agent.munchausen=on", "got 'on': {} takes the default settings"),
+        ("agent.munchausen=off", "got 'off': null is without"),
+        ("eval.success=true", "got true"),  # what a success is has to be told
+        ("env.atari=false", "got false: null is without"),
+        ("eval=off", "got 'off': there is always one at the end, and with eval.every: null no other"),
+        ("checkpoint=null", "got null: there is always one at the end, and with checkpoint.every: null no other"),
+        ("train.stop=5", "got 5"),
+    ],
+)
+def test_a_switch_in_the_place_of_a_block_is_told_what_it_would_be(override, hint):
+    name = override.split("=")[0]
+    expected = f"{override} (command line): {name}: expected a block of key: value, {hint}"
+    assert messages(GOOD, [override]) == [expected]
+
+
 def test_duplicate_keys_are_refused_with_both_lines():
     assert messages(GOOD + "seed: 1\nseed: 2\n") == ["x.yaml:9: duplicate key 'seed' (first on line 8)"]
 

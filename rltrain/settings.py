@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticCustomError
@@ -75,18 +75,20 @@ def defaults(**values: Any) -> Callable[[type[_S]], type[_S]]:
 
 
 @cache
-def _scalars(cls: type[BaseModel], name: str) -> frozenset[type]:
-    field = cls.model_fields[name]
-    return frozenset(_leaves(field.annotation))
+def _scalars(cls: type[BaseModel], name: str) -> frozenset[Any]:
+    found = frozenset(_leaves(cls.model_fields[name].annotation))
+    return found if found & {bool, int, float, str, object} else frozenset({object})  # words alone check themselves
 
 
-def _leaves(annotation: Any) -> Iterator[type]:
-    """The plain types in an annotation; `object` stands for a type that checks itself."""
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The plain types in an annotation, and the words that it takes; `object` stands for a type that checks itself."""
     origin = get_origin(annotation)
     if annotation in (bool, int, float, str, type(None)):
         yield annotation
     elif origin is Annotated:
         yield from _leaves(get_args(annotation)[0])
+    elif origin is Literal:
+        yield from get_args(annotation)
     elif origin in (Union, types.UnionType, tuple, list):
         for part in get_args(annotation):
             if part is not Ellipsis:
@@ -95,7 +97,7 @@ def _leaves(annotation: Any) -> Iterator[type]:
         yield object
 
 
-def _refuse(value: Any, allowed: frozenset[type]) -> None:
+def _refuse(value: Any, allowed: frozenset[Any]) -> None:
     if isinstance(value, list | tuple):
         for item in value:
             _refuse(item, allowed)
@@ -104,9 +106,10 @@ def _refuse(value: Any, allowed: frozenset[type]) -> None:
     wanted = "a whole number" if float not in allowed else "a number"
     if object in allowed:
         return
-    if isinstance(value, bool) and bool not in allowed:
-        raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {str(value).lower()}")
-    if isinstance(value, str) and str not in allowed:
+    if (isinstance(value, bool) and bool not in allowed) or (value is None and type(None) not in allowed):
+        shown = "null" if value is None else str(value).lower()
+        raise PydanticCustomError("as_written", f"expected {_wanted(allowed)}, got {shown}")
+    if isinstance(value, str) and str not in allowed and value not in allowed:
         raise PydanticCustomError(
             "as_written", "expected {wanted}, got '{value}'", {"wanted": _wanted(allowed), "value": value}
         )
@@ -116,9 +119,10 @@ def _refuse(value: Any, allowed: frozenset[type]) -> None:
         raise PydanticCustomError("as_written", f"expected {wanted}, got {value}")
 
 
-def _wanted(allowed: frozenset[type]) -> str:
+def _wanted(allowed: frozenset[Any]) -> str:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
     kinds = [word for kind, word in words.items() if kind in allowed]
     if float in allowed and int in allowed:
         kinds.remove(words[int])
+    kinds += sorted(f"'{word}'" for word in allowed if isinstance(word, str))
     return " or ".join(kinds)

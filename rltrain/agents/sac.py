@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rltrain.continuous import ContinuousAgent, ContinuousSettings, Learner, Minibatch, Norms
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State
@@ -56,6 +56,13 @@ class SACSettings(ContinuousSettings):
     """Vector steps between draws of the matrix."""
     log_std_init: float = -3.0
     """Logarithm of the standard deviation that the matrix's elements have at the beginning."""
+
+    @field_validator("ent_coef", mode="before")
+    @classmethod
+    def _no_idiom(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("auto_"):  # as Stable-Baselines3 has it
+            raise ValueError(f"where it begins is a setting of its own: auto, and ent_coef_init: {value[5:]}")
+        return value
 
     @model_validator(mode="after")
     def _temperature_and_noise_are_complete(self) -> SACSettings:

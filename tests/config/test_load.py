@@ -132,6 +132,20 @@ def test_a_switch_in_the_place_of_a_block_is_told_what_it_would_be(override, hin
     assert messages(GOOD, [override]) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("foo", "expected a number or 'auto', got 'foo'"),
+        ("true", "expected a number or 'auto', got true"),
+        ("null", "expected a number or 'auto', got null"),
+        ("auto_0.1", "where it begins is a setting of its own: auto, and ent_coef_init: 0.1"),
+    ],
+)
+def test_a_number_or_a_word_is_refused_in_one_line(value, message):
+    override = f"agent={{name: sac, ent_coef: {value}}}"
+    assert messages(GOOD, [override]) == [f"{override} (command line): agent.ent_coef: {message}"]
+
+
 def test_duplicate_keys_are_refused_with_both_lines():
     assert messages(GOOD + "seed: 1\nseed: 2\n") == ["x.yaml:9: duplicate key 'seed' (first on line 8)"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.own import prepare
 from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build
-from rltrain.registry import find, names, settings_class
+from rltrain.registry import did_you_mean, find, names, settings_class
 
 MANY_RUNS = "is for one run alone; many are trained at once anyway, each in a process: leave it out"
 """Why a run of several processes is none of many."""
@@ -38,8 +37,9 @@ def environment_problems(config: Config) -> list[Problem]:
     except gym.error.DeprecatedEnv as error:
         return [Problem("env.id", str(error))]
     except gym.error.Error:
-        near = _game(env) or next(iter(difflib.get_close_matches(env.id, list(gym.registry), n=1)), None)
-        hint = f", did you mean '{near}'?" if near else " (an environment of your own? name its module with --plugin)"
+        near = _game(env)
+        hint = f", did you mean '{near}'?" if near else did_you_mean(env.id, gym.registry)
+        hint = hint or " (an environment of your own? name its module with --plugin)"
         return [Problem("env.id", f"unknown environment '{env.id}'{hint}")]
     except Exception as error:  # the package is there, and broken
         return [Problem("env.id", f"{env.id} cannot be made: {first_line(error)}")]

@@ -13,7 +13,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
@@ -38,12 +38,22 @@ _C = TypeVar("_C", bound=type)
 _registered: dict[tuple[str, str], type] = {}
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the one of `known` that was meant, or nothing: for slips, half a name, other case, - for _."""
+    written = {_plain(name): name for name in known}
+    near = difflib.get_close_matches(_plain(word), written, n=1, cutoff=0.65)  # two letters of three are 0.67
+    return f", did you mean '{written[near[0]]}'?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
 class UnknownComponent(LookupError):
     """There is no component of that name; the message names the nearest."""
 
     def __init__(self, name: str, known: Sequence[str], hint: str = "") -> None:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else hint
+        hint = did_you_mean(name, known) or hint
         super().__init__(f"unknown '{name}'{hint} (known: {', '.join(known) or 'none'})")
 
 

@@ -321,9 +321,13 @@ def test_the_schema_accepts_every_shipped_config_and_refuses_a_typo():
         assert list(validator.iter_errors({**data, "agent": {**data["agent"], "lerning_rate": 1}}))
 
 
-def test_unknown_names_suggest_the_nearest():
-    with pytest.raises(UnknownComponent, match="did you mean 'dqn'"):
-        find("agents", "dqm")
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("dqm", "dqn"), ("SAC", "sac"), ("QR-DQN", "qr_dqn"), ("TD3", "td3"), ("QLearning", "q_learning")],
+)
+def test_unknown_names_suggest_the_nearest(written, meant):
+    with pytest.raises(UnknownComponent, match=f"did you mean '{meant}'"):
+        find("agents", written)
 
 
 def test_epsilon_greedy_explores_as_often_as_it_says():

@@ -61,7 +61,7 @@ class SACSettings(ContinuousSettings):
     @classmethod
     def _no_idiom(cls, value: Any) -> Any:
         if isinstance(value, str) and value.startswith("auto_"):  # as Stable-Baselines3 has it
-            raise ValueError(f"where it begins is a setting of its own: auto, and ent_coef_init: {value[5:]}")
+            raise ValueError(f"a temperature learnt from {value[5:]} on is ent_coef: auto, ent_coef_init: {value[5:]}")
         return value
 
     @model_validator(mode="after")

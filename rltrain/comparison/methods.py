@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from rltrain.core import Array, ConfigError
 from rltrain.records import Curve, RunRecord, Status, find_runs
+from rltrain.registry import did_you_mean
 from rltrain.statistics.curves import area_under_curve, steps_to_threshold
 
 METRIC = "eval/return"
@@ -126,6 +126,5 @@ def _never_logged(method: Method) -> str:
     known = sorted({name for run in method.runs for entry in run.entries for name in entry if name != "step"})
     if not known:
         return f"{method.name}: nothing was logged yet"
-    near = get_close_matches(method.metric, known, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(method.metric, known)
     return f"--metric {method.metric}: never logged by {method.name}{hint} (logged: {', '.join(known)})"

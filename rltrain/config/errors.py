@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rltrain.config.reader import Path
+from rltrain.registry import Kind, did_you_mean, find, names
 
 
 def explain_error(model: type[BaseModel], data: Any, detail: Mapping[str, Any]) -> tuple[Path, str]:
@@ -19,17 +19,13 @@ def explain_error(model: type[BaseModel], data: Any, detail: Mapping[str, Any]) 
     name = dotted(path)
     if kind == "extra_forbidden":
         known = _keys(model, path[:-1], data)
-        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
-        hint = f", did you mean '{near[0]}'?" if near else f" (known: {', '.join(sorted(known))})"
+        hint = did_you_mean(str(path[-1]), known) or _owners(data, path) or f" (known: {', '.join(sorted(known))})"
         return path, f"{name}: unknown key{hint}"
     if kind == "missing":
         key = missing or str(detail["loc"][-1])
         return path, f"{dotted((*path, key))}: missing"
     if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(
-            str(context["tag"]), context["expected_tags"].replace("'", "").split(", "), n=1
-        )
-        hint = f", did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(str(context["tag"]), context["expected_tags"].replace("'", "").split(", "))
         return path, f"{name}: unknown schedule '{context['tag']}'{hint} (known: {context['expected_tags']})"
     hint = ""
     if kind == "model_type":
@@ -57,10 +53,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
     if kind == "as_written":
         return message
     if kind == "literal_error":
-        near = difflib.get_close_matches(
-            str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", "), n=1
-        )
-        hint = f", did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", "))
         return f"expected {context['expected']}, got {_shown(value)}{hint}"
     if kind == "finite_number":
         return f"expected a finite number, got {_shown(value)}"
@@ -116,6 +109,18 @@ def _path(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, str | None]:
             path = (*path, step)
     last = loc[-1] if loc else None
     return path, last if isinstance(last, str) and (not path or path[-1] != last) else None
+
+
+_KINDS: dict[Path, Kind] = {("agent",): "agents", ("exploration",): "explorations"}
+
+
+def _owners(data: Any, path: Path) -> str:
+    """The other components of the kind that have the setting."""
+    if (kind := _KINDS.get(path[:-1])) is None:
+        return ""
+    own = data[path[0]].get("name")
+    owners = [name for name in names(kind) if path[-1] in find(kind, name).Config.model_fields]
+    return f" of {own}; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it" if owners else ""
 
 
 def _keys(model: Any, path: Path, data: Any) -> list[str]:

@@ -138,12 +138,33 @@ def test_a_switch_in_the_place_of_a_block_is_told_what_it_would_be(override, hin
         ("foo", "expected a number or 'auto', got 'foo'"),
         ("true", "expected a number or 'auto', got true"),
         ("null", "expected a number or 'auto', got null"),
-        ("auto_0.1", "where it begins is a setting of its own: auto, and ent_coef_init: 0.1"),
+        ("auto_0.1", "a temperature learnt from 0.1 on is ent_coef: auto, ent_coef_init: 0.1"),
     ],
 )
 def test_a_number_or_a_word_is_refused_in_one_line(value, message):
     override = f"agent={{name: sac, ent_coef: {value}}}"
     assert messages(GOOD, [override]) == [f"{override} (command line): agent.ent_coef: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lerning_rate", "learning_rate"), ("Learning-Rate", "learning_rate"), ("hidden", "hidden_sizes"),
+        ("batchsize", "batch_size"), ("buffer", "buffer_size"), ("n_steps", "n_step"), ("max_grad", "max_grad_norm"),
+        ("target_update", "target_update_interval"), ("tua", "tau"), ("alpha", None), ("x", None),
+    ],
+)  # fmt: skip
+def test_only_what_is_near_is_taken_for_what_was_meant(key, meant):
+    (message,) = messages(GOOD, [f"agent.{key}=1"])
+    assert f"agent.{key}: unknown key" in message
+    assert (f"did you mean '{meant}'" in message) if meant else ("did you mean" not in message)
+
+
+def test_a_key_of_another_agent_is_told_to_be_its():
+    (message,) = messages(GOOD, ["agent={name: sac, target_update_interval: 100}"])
+    assert message.endswith("agent.target_update_interval: unknown key of sac; c51, dqn, iqn, qr_dqn, rainbow have it")
+    (message,) = messages(GOOD, ["exploration={name: greedy, epsilon: 0.1}"])
+    assert "exploration.epsilon: unknown key of greedy; epsilon_greedy" in message
 
 
 def test_duplicate_keys_are_refused_with_both_lines():

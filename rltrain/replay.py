@@ -59,8 +59,8 @@ def memory_problem(capacity: int, spec: EnvSpec, n_step: int = 1) -> str | None:
     if need <= MEMORY_SHARE * free:
         return None
     return (
-        f"a buffer of {capacity:,} transitions takes {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: "
-        f"at most {int(MEMORY_SHARE * free / (need / capacity)):,} fit"
+        f"a buffer of {capacity:,} transitions takes {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free, "
+        f"of which it may take {MEMORY_SHARE * 100:.0f} %: at most {int(MEMORY_SHARE * free / (need / capacity)):,} fit"
     )
 
 

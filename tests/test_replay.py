@@ -158,5 +158,5 @@ def test_a_policy_that_only_acts_needs_no_memory_for_replay(tmp_path, small_conf
         assert "replay" not in vars(policy.agent)
         assert policy.evaluate(2, seed=0)["episodes"] == 2
         assert "replay" not in vars(policy.agent)
-        with pytest.raises(ReplayError, match="GiB are free"):
+        with pytest.raises(ReplayError, match=r"GiB are free, of which it may take 80 %: at most 0 fit"):
             _ = policy.agent.replay

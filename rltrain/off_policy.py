@@ -48,7 +48,7 @@ class OffPolicySettings(Settings):
     n_step: int = Field(default=1, ge=1, le=1_000)
     """Rewards summed before the value of the state reached is trusted."""
     prioritized: PrioritySettings | None = None
-    """Replay what surprised more often; `{}` takes the paper's settings."""
+    """Replay what surprised more often; `{}` takes the paper's settings, but a `beta` that stays at 0.4."""
     train_freq: int = Field(default=4, ge=1)
     """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
     gradient_steps: int = Field(default=1, ge=-1)

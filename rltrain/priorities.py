@@ -25,7 +25,7 @@ class PrioritySettings(Settings):
     alpha: float = Field(default=0.6, ge=0, le=1)
     """Exponent of the priorities: 0 draws uniformly, 1 in proportion to the errors. The paper's is 0.6."""
     beta: ScheduleSetting = Constant(value=0.4)
-    """Exponent of the weights that make up for it: 0 not at all, 1 in full. The paper's goes from 0.4 to 1."""
+    """Exponent of the weights that make up for it: 0 not at all, 1 in full. In the paper a schedule from 0.4 to 1."""
     eps: float = Field(default=1e-6, gt=0)
     """Added to every error, so that nothing is never replayed."""
 

@@ -25,6 +25,8 @@ def test_defaults_bounds_choices_and_blocks_are_told_as_one_writes_them():
     assert settings["loss"][1:3] == ("huber | mse", "huber")
     assert settings["hidden_sizes"][1:3] == ("a list of whole numbers, each at least 1", "[64, 64]")
     assert settings["visits.bits"].takes == "a whole number, 1 to 62"
+    assert settings["prioritized.beta"].default == "0.4"
+    assert "a `beta` that stays at 0.4" in settings["prioritized"].meaning
     assert "name" not in settings
     assert next(setting for setting in part("train").settings if setting.path == "total_steps").default == ""
     assert "stop.return" in {setting.path for setting in part("train").settings}

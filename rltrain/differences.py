@@ -18,6 +18,11 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 
+def shown(value: Any) -> str:
+    """A value as it would stand in the YAML; `-` for what is not there."""
+    return "-" if value is ABSENT else value if isinstance(value, str) else json.dumps(value)
+
+
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> value, such as `agent.gamma` or `bonuses[0].scale`; a list of plain values is one value."""
     return dict(_leaves(settings, ""))

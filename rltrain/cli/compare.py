@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -173,15 +173,13 @@ def _print_profile(console: Console, found: Comparison) -> None:
 
 
 def _print_differences(console: Console, found: Comparison) -> None:
+    from rltrain.differences import shown
+
     console.print("\n[bold]Settings that differ[/bold]")
     if not found.differences:
         console.print("  none")
         return
-    rows = [[each.name, *map(_value, each.values)] for each in found.differences[:SHOWN_DIFFERENCES]]
+    rows = [[each.name, *map(shown, each.values)] for each in found.differences[:SHOWN_DIFFERENCES]]
     _grid(console, ["setting", *found.methods], rows)
     if (more := len(found.differences) - SHOWN_DIFFERENCES) > 0:
         console.print(f"  and {more} more: see --json")
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

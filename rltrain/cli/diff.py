@@ -110,6 +110,8 @@ def differing_part(part: str, sides: Sequence[Side]) -> dict[str, list[Any]]:
 
 
 def _print(part: str, rows: Mapping[str, Sequence[Any]], sides: Sequence[Side]) -> None:
+    from rltrain.differences import shown
+
     lacking = [] if part == "settings" else [each for each, side in zip("AB", sides, strict=True) if not side.ran_on]
     if lacking:
         typer.echo(f"\n{part}: not recorded in {' and '.join(lacking)}")
@@ -118,15 +120,6 @@ def _print(part: str, rows: Mapping[str, Sequence[Any]], sides: Sequence[Side]) 
         _table({name: [shown(value) for value in values] for name, values in rows.items()})
     else:
         typer.echo(f"\n{part}: no difference")
-
-
-def shown(value: Any) -> str:
-    """A value as it would stand in the YAML; `-` for what is not there."""
-    import json
-
-    from rltrain.differences import ABSENT
-
-    return "-" if value is ABSENT else value if isinstance(value, str) else json.dumps(value)
 
 
 def _table(rows: Mapping[str, Sequence[str]]) -> None:

@@ -98,7 +98,7 @@ def _train(config: Config, folder: Path, comparison: Comparison, interruption: A
 
 def _announce(elsewhere: Elsewhere) -> None:
     """A difference of versions or machines is the likely cause of one in the metrics."""
-    from rltrain.cli.diff import shown
+    from rltrain.differences import shown
 
     if elsewhere is None:
         typer.echo("what the run ran on was not recorded")
@@ -110,7 +110,7 @@ def _announce(elsewhere: Elsewhere) -> None:
 
 
 def _print(original: Original, comparison: Comparison, *, stopped: bool) -> None:
-    from rltrain.cli.diff import shown
+    from rltrain.differences import shown
 
     entries = f"{comparison.equal:,} entries with {comparison.figures:,} figures"
     if comparison.unlike is None:

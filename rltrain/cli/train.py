@@ -117,10 +117,9 @@ def _resume(run: Path, path: Path | None, overrides: Sequence[str], how: How) ->
 
 def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str], path: Path) -> None:
     """What goes on must be what was begun. Raises ConfigError with every setting that is not."""
-    from rltrain.cli.diff import shown
     from rltrain.config.load import parse_path, to_dict
     from rltrain.core import ConfigError
-    from rltrain.differences import ABSENT, differing
+    from rltrain.differences import ABSENT, differing, shown
 
     group = stored.group is not None
     found = differing([to_dict(stored), to_dict(config)])

@@ -8,7 +8,7 @@ from typing import Any
 
 from rltrain.comparison.methods import METRIC, Method
 from rltrain.comparison.result import Concern, Difference
-from rltrain.differences import ABSENT, differing, flatten
+from rltrain.differences import ABSENT, differing, flatten, shown
 from rltrain.records import RunRecord, Status
 from rltrain.statistics.intervals import MIN_RUNS
 
@@ -158,8 +158,7 @@ def _plain(run: RunRecord) -> Settings:
 
 def _each(values: Any) -> str:
     """Every value once."""
-    shown = dict.fromkeys(f"{value:,}" if isinstance(value, int) else str(value) for value in values)
-    return " and ".join(shown)
+    return " and ".join(dict.fromkeys(f"{value:,}" if type(value) is int else shown(value) for value in values))
 
 
 def _list(by_name: dict[str, str]) -> str:

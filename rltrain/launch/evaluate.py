@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rltrain.core import ConfigError
-from rltrain.differences import ABSENT, differing
+from rltrain.differences import ABSENT, differing, shown
 from rltrain.launch.aggregate import across, too_few
 from rltrain.records import RunRecord, Status, find_runs
 from rltrain.saved import SavedPolicy
@@ -37,8 +37,8 @@ def seeds_in(path: Path) -> list[RunRecord]:
 
 
 def _values(values: Sequence[Any]) -> str:
-    shown: dict[str, None] = dict.fromkeys("not set" if value is ABSENT else str(value) for value in values)
-    return ", ".join(list(shown)[:SHOWN])
+    told = dict.fromkeys("not set" if value is ABSENT else shown(value) for value in values)
+    return ", ".join(list(told)[:SHOWN])
 
 
 def evaluate_run(run: RunRecord, episodes: int, seed: int, which: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rltrain.report.episodes import Episode
 from rltrain.report.style import DASHES, Style, figure_number
@@ -32,11 +32,6 @@ class Cell:
             return ""
         scale = max(abs(self.value), abs(self.low), abs(self.high))
         return f"[{figure_number(self.low, scale)}, {figure_number(self.high, scale)}]"
-
-
-def setting(value: Any) -> str:
-    """A setting as YAML says it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def number(value: float | None, missing: str = DASH) -> Cell:

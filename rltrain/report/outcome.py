@@ -11,7 +11,8 @@ from rltrain.comparison.methods import METRIC
 from rltrain.comparison.result import Comparison, Pair, Row
 from rltrain.comparison.result import Table as Figures
 from rltrain.core import ConfigError
-from rltrain.report.blocks import DASH, Block, Cell, Plot, Plots, Section, Table, Text, estimate, number, setting
+from rltrain.differences import shown
+from rltrain.report.blocks import DASH, Block, Cell, Plot, Plots, Section, Table, Text, estimate, number
 from rltrain.report.figures import Scores, draw_profile, draw_scores, drawing, sheet
 from rltrain.report.learning import LARGE
 from rltrain.report.methods import Method, all_tasks, last
@@ -69,7 +70,7 @@ def difference_section(found: Comparison | str) -> Section:
     """The settings in which methods differ, seeds aside."""
     if isinstance(found, str) or not found.differences:
         return Section("differences", "What differs", [])
-    rows = [[Cell(each.name), *(Cell(setting(value)) for value in each.values)] for each in found.differences]
+    rows = [[Cell(each.name), *(Cell(shown(value)) for value in each.values)] for each in found.differences]
     table = Table("differences", "Settings that differ", ["setting", *found.methods], rows)
     return Section("differences", "What differs", [table])
 

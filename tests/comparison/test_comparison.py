@@ -8,6 +8,7 @@ import pytest
 from rltrain.comparison.compare import ALL, compare
 from rltrain.comparison.methods import names_of, open_methods
 from rltrain.core import ConfigError
+from rltrain.launch.evaluate import seeds_in
 from rltrain.statistics.aggregates import median
 from rltrain.statistics.intervals import bootstrap_interval
 from rltrain.statistics.power import chance_to_miss
@@ -241,7 +242,7 @@ def test_numbers_of_seeds_copies_and_time_limits_are_pointed_out(tmp_path):
     make_group(tmp_path / "b" / "second", FAIR[:5])
     found = compare(opened(tmp_path, "a", "b"))
     assert [concern.text for concern in found.concerns] == [
-        "env.max_episode_steps differs: a 200, b None",
+        "env.max_episode_steps differs: a 200, b null",
         "numbers of seeds differ: a 8, b 6",
         "5 runs of b left out: settings and seed of another",
     ]
@@ -257,7 +258,7 @@ def test_a_rule_for_stopping_and_the_width_of_a_log_entry_are_part_of_the_protoc
     make_group(tmp_path / "b", GOOD, train={"stop": {"return": None}, "log_every": 50}, metric="rollout/return")
     found = compare(opened(tmp_path, "a", "b"), metric="rollout/return")
     assert [concern.text for concern in found.concerns] == [
-        "train.stop.return differs: a 475, b None",
+        "train.stop.return differs: a 475, b null",
         "train.log_every differs: a 10, b 50",
     ]
 
@@ -277,6 +278,19 @@ def test_settings_that_differ_are_told_by_their_dotted_names_and_seeds_are_not(t
     make_run(tmp_path / "b" / "other", 9, [500], agent={"learning_rate": 0.5})
     found = {each.name: each.values for each in compare(opened(tmp_path, "a", "b")).differences}
     assert found == {"agent.learning_rate": (0.01, "several: 0.5 and 0.001"), "agent.gamma": (0.9, "not set")}
+
+
+def test_booleans_and_null_are_shown_as_yaml_has_them(tmp_path):
+    for seed, (double, limit) in enumerate([(True, None), (False, 1_000)]):
+        make_run(tmp_path / "a" / f"{seed}", seed, [500], agent={"double": double}, eval={"max_episode_steps": limit})
+    make_group(tmp_path / "b", GOOD)
+    found = compare(opened(tmp_path, "a", "b"))
+    shown = {each.name: each.values[0] for each in found.differences}
+    assert shown["agent.double"] == "several: true and false"
+    assert shown["eval.max_episode_steps"] == "several: null and 1,000"
+    assert any("eval.max_episode_steps differs: a null and 1,000, b not set" in each.text for each in found.concerns)
+    with pytest.raises(ConfigError, match=r"differ in agent\.double \(true, false\), eval"):
+        seeds_in(tmp_path / "a")
 
 
 def test_another_metric_may_be_asked_for_and_one_that_was_never_logged_is_refused(tmp_path):

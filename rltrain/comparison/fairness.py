@@ -85,10 +85,14 @@ def _protocol(config: Settings, evaluation: bool) -> Settings:
 
 def _seeds(methods: Sequence[Method]) -> Iterator[Concern]:
     for method in methods:
-        few = min(map(len, method.tasks.values()))
-        if few < MIN_RUNS:
-            seeds = "1 seed: no interval across seeds" if few == 1 else f"{few} seeds, too few for an interval"
-            yield Concern("seeds", f"{method.name} has {seeds}, which takes {MIN_RUNS}")
+        task, runs = min(method.tasks.items(), key=lambda own: len(own[1]))
+        if len(runs) < MIN_RUNS:
+            seeds = len({run.seed for run in runs})
+            told = f"{seeds} seed{'' if seeds == 1 else 's'}"
+            told = told if seeds == len(runs) else f"{len(runs)} runs of {told}"
+            where = f" on {task}" if len(method.tasks) > 1 else ""
+            why = ": no interval across seeds" if len(runs) == 1 else ", too few for an interval"
+            yield Concern("seeds", f"{method.name} has {told}{where}{why}, which takes {MIN_RUNS}")
 
 
 def _left_out(methods: Sequence[Method]) -> Iterator[Concern]:

@@ -280,6 +280,19 @@ def test_settings_that_differ_are_told_by_their_dotted_names_and_seeds_are_not(t
     assert found == {"agent.learning_rate": (0.01, "several: 0.5 and 0.001"), "agent.gamma": (0.9, "not set")}
 
 
+def test_runs_of_one_seed_are_not_told_to_be_seeds_and_which_environment_has_few_is_told(tmp_path):
+    for number in range(4):
+        make_run(tmp_path / "a" / f"{number}", 0, [500], agent={"gamma": 0.9 + number / 100})
+    make_group(tmp_path / "b", GOOD)
+    make_run(tmp_path / "b" / "other", 0, [500], env={"kwargs": {"size": 3}})
+    found = compare(opened(tmp_path, "a", "b"))
+    assert found.tables[0].rows[0].n == 4
+    assert [each.text for each in found.concerns if each.kind == "seeds" and "has" in each.text] == [
+        "a has 4 runs of 1 seed, too few for an interval, which takes 5",
+        "b has 1 seed on CartPole-v1 (size=3): no interval across seeds, which takes 5",
+    ]
+
+
 def test_booleans_and_null_are_shown_as_yaml_has_them(tmp_path):
     for seed, (double, limit) in enumerate([(True, None), (False, 1_000)]):
         make_run(tmp_path / "a" / f"{seed}", seed, [500], agent={"double": double}, eval={"max_episode_steps": limit})

@@ -104,6 +104,11 @@ def test_a_caption_names_actions_of_any_shape():
     assert "action 0.00 1.00 2.00 3.00" in _caption(1, action, None, 0.0, {})
 
 
+def test_a_caption_tells_the_value_of_a_state_from_those_of_actions():
+    assert _caption(1, 0, np.array([-0.27]), 0.0, {}).endswith("   V -0.27")
+    assert _caption(1, 0, np.array([-0.27, 1]), 0.0, {}).endswith("   Q -0.27 1.00")
+
+
 def test_a_picture_that_cannot_be_completed_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left")

@@ -156,7 +156,7 @@ def _caption(step: int, action: Any, values: Array | None, total: float, symbols
     if values is None:
         return "   ".join(parts)
     if len(values) != len(symbols):
-        parts.append(f"Q {_numbers(values)}")
+        parts.append(f"{'V' if len(values) == 1 else 'Q'} {_numbers(values)}")  # one value is of the state
         return "   ".join(parts)
     entries = [f"{symbol} {value:.3f}" for symbol, value in zip(symbols.values(), values, strict=True)]
     entries[int(values.argmax())] += "*"

@@ -207,7 +207,8 @@ def _opened(path: Path, size: int | None) -> Iterator[BufferedReader]:
             raise CheckpointError(f"{path.parent}: {path.name} is missing")
         found = path.stat().st_size
         if found != size if size is not None else found > MAX_MANIFEST_BYTES:
-            raise CheckpointError(f"{path.parent}: {path.name} has {found:,} bytes, expected {size or 'fewer'}")
+            wanted = "fewer" if size is None else f"{size:,}"
+            raise CheckpointError(f"{path.parent}: {path.name} has {found:,} bytes, expected {wanted}")
         with open(path, "rb") as file:
             yield file
     except OSError as error:

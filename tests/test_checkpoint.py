@@ -95,6 +95,15 @@ def test_the_newest_whole_one_is_used_and_a_damaged_one_set_aside(tmp_path):
     assert (tmp_path / "step-000000000010.corrupt").exists()
 
 
+def test_a_file_of_another_size_is_told_both_sizes_in_one_way(tmp_path):
+    path = save(tmp_path, 1, state={"agent": {"weights": np.zeros(2_000)}})
+    size = (path / ARRAYS).stat().st_size
+    assert size > 16_000
+    (path / ARRAYS).write_bytes(b"x" * 1_000)
+    with pytest.raises(CheckpointError, match=f"has 1,000 bytes, expected {size:,}$"):
+        checkpoint.load(path)
+
+
 def test_nothing_is_fine_but_nothing_whole_is_an_error(tmp_path):
     assert newest(tmp_path) == (None, [])
     (save(tmp_path, 1) / MANIFEST).unlink()

@@ -75,7 +75,9 @@ def test_eval_prints_the_contract_and_the_same_digits_twice(run):
     best = json.loads(rltrain("eval", run, "--episodes", 5, "--checkpoint", "best", "--json").stdout)
     assert best["checkpoint_step"] <= first["checkpoint_step"] == 1500
     text = rltrain("eval", run, "--episodes", 10).stdout
+    assert text.startswith(f"{run}, checkpoint of step 1,500\ndqn on CartPole-v1, 10 greedy episodes (seed 0, ")
     assert f"{first['return_mean']:.2f}" in text
+    assert "1 greedy episode (seed" in rltrain("eval", run, "--episodes", 1).stdout
     assert "random policy" in text
     rltrain("eval", run, "--checkpoint", "77", code=66)
     rltrain("eval", run.parent / "none", code=66)

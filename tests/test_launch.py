@@ -163,6 +163,7 @@ def test_eval_shows_every_seed_and_an_interval_across_them(group, capsys):
     assert found["over_seeds"]["return_mean"]["mean"] == pytest.approx(sum(values) / 5)
     evaluate(group, episodes=10)
     printed = capsys.readouterr().out
+    assert printed.startswith(f"{group}, checkpoint of every seed: last\n")
     assert "n = 5, 95 % intervals over seeds" in printed
     evaluate(group / "seed-3", episodes=10)
     assert "1 seed: no interval across seeds" in capsys.readouterr().out

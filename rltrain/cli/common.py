@@ -31,6 +31,11 @@ Storage = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 
+def counted(number: int, what: str) -> str:
+    """`1 episode`, `2 episodes`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def is_config(word: str) -> bool:
     """Whether an argument names a file, and is not key=value; folders of a sweep have both in their names."""
     return "=" not in word or Path(word).is_file()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, use_plugins
+from rltrain.cli.common import AsJson, Plugins, counted, use_plugins
 
 
 def evaluate(
@@ -50,9 +50,9 @@ def evaluate(
 def _print(report: dict[str, Any]) -> None:
     interval = report["return_ci95"]
     lines = [
-        f"{report['agent']} on {report['env']}, step {report['checkpoint_step']:,}, "
-        f"{report['episodes']} greedy episodes (seed {report['seed']}, at most "
-        f"{report['max_episode_steps']:,} steps each)",
+        f"{report['run']}, checkpoint of step {report['checkpoint_step']:,}",
+        f"{report['agent']} on {report['env']}, {counted(report['episodes'], 'greedy episode')} "
+        f"(seed {report['seed']}, at most {report['max_episode_steps']:,} steps each)",
         f"  return        {report['return_mean']:.2f}"
         + (
             f"  95 % interval over episodes [{interval[0]:.2f}, {interval[1]:.2f}]"
@@ -66,7 +66,7 @@ def _print(report: dict[str, Any]) -> None:
     if report["success_rate"] is not None:
         lines.append(f"  success rate  {report['success_rate']:.1%}  ({report['success_definition']})")
     if report["capped_episodes"]:
-        lines.append(f"  cut short     {report['capped_episodes']} episodes reached the cap")
+        lines.append(f"  cut short     {counted(report['capped_episodes'], 'episode')} reached the cap")
     if "exact_return" in report:
         lines += _exact_lines(report)
     lines.append(f"  random policy {report['random_return_mean']:.2f} on the same seeds")

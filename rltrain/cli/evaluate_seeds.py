@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rltrain.cli.common import counted
+
 if TYPE_CHECKING:
     from rltrain.records import RunRecord
 
@@ -38,6 +40,7 @@ def evaluate_seeds(
             continue
         if not as_json:
             if not reports:
+                typer.echo(f"{path}, checkpoint of every seed: {which}")
                 _head(report)
             typer.echo(_row(report))
         reports.append(report)
@@ -52,7 +55,8 @@ def evaluate_seeds(
 
 def _head(report: dict[str, Any]) -> None:
     typer.echo(
-        f"{report['agent']} on {report['env']}, {report['episodes']} greedy episodes a seed (seed {report['seed']}, "
+        f"{report['agent']} on {report['env']}, {counted(report['episodes'], 'greedy episode')} a seed "
+        f"(seed {report['seed']}, "
         f"at most {report['max_episode_steps']:,} steps each)\n"
         f"  {'seed':>5} {'step':>11} {'return':>10} {'std':>9} {'success':>8} {'length':>8}"
         + (f" {'exact':>10}" if "exact_return" in report else "")

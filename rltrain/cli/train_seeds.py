@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from rltrain.cli.common import counted
 from rltrain.cli.engine import Engine
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _train(group: Group, jobs: list[Job], launcher: Launcher, how: How) -> None:
         name = config.agent.name  # type: ignore[attr-defined]
         done = "" if len(jobs) == len(group.seeds) else f" ({len(group.seeds) - len(jobs)} of them done)"
         board.say(f"{name} on {config.env.id}, {config.train.total_steps:,} steps, seeds {config.seeds}{done}")
-        board.say(f"group folder: {group.folder}, {workers} worker{'s' if workers > 1 else ''}")
+        board.say(f"group folder: {group.folder}, {counted(workers, 'worker')}")
         summary = group.train(jobs, launcher, board, interruption)
     board.conclude(summary)
     if how.quiet or how.as_json:

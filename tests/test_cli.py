@@ -63,7 +63,9 @@ def test_a_run_leaves_everything_that_was_promised(run):
 
 
 def test_help_names_the_command_however_it_was_begun():
-    assert "Usage: rltrain train [OPTIONS]" in rltrain("train", "--help").stdout
+    told = rltrain("train", "--help").stdout
+    assert "Usage: rltrain train [OPTIONS]" in told
+    assert "train.total_steps=N" in told
 
 
 def test_eval_prints_the_contract_and_the_same_digits_twice(run):

@@ -318,6 +318,13 @@ def test_what_cannot_be_is_refused_before_any_work(tiny, group, tmp_path):
         ConfigError, match=r"^exploration=.* line.: exploration.name: was epsilon_greedy, is greedy now"
     ):
         train(["exploration={name: greedy}"], resume=group)
+    with pytest.raises(ConfigError) as refused:
+        train(["agent.learning_rate={schedule: linear, start: 1, end: 0, steps: 100}"], resume=group)
+    (message,) = refused.value.messages  # one for the setting, not for each part of a schedule
+    assert message.endswith(
+        "agent.learning_rate: was 0.1, is {end: 0.0, schedule: linear, start: 1.0, steps: 100} now, which would change "
+        "the past: --resume changes only train.total_steps, train.stop, seeds and device"
+    )
     with pytest.raises(ConfigError, match="seeds: was not set, is 0-1 now"):
         train(resume=group / "seed-0", seeds="0-1")
     with lock_run(group), pytest.raises(RunLocked):

@@ -31,7 +31,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN|GROUP",
-            help="Go on with this run, or with what is missing of this group; needs no CONFIG.",
+            help="Go on with this run, or with what is missing of this group; needs no CONFIG. "
+            "What has finished trains longer with a greater train.total_steps=N.",
         ),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Exact folder for the run or the group.")] = None,
@@ -122,7 +123,7 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
     from rltrain.differences import ABSENT, differing, shown
 
     group = stored.group is not None
-    found = differing([to_dict(stored), to_dict(config)])
+    found = differing([_schedules_whole(to_dict(each)) for each in (stored, config)])
     free = (*RESUMABLE, *(("seed", "seeds") if group else ()))
     changed = {name: values for name, values in found.items() if name not in free}
     if not changed:
@@ -134,14 +135,29 @@ def _refuse_another_past(stored: Config, config: Config, overrides: Sequence[str
         at = parse_path(name)
         return next((text for key, text in written if key[: len(at)] == at[: len(key)]), str(path))
 
-    allowed = ", ".join((*RESUMABLE, "seeds") if group else RESUMABLE)
+    allowed = "train.total_steps, train.stop" + (", seeds and device" if group else " and device")
     told = {name: ["not set" if value is ABSENT else shown(value) for value in row] for name, row in changed.items()}
     raise ConfigError(
         *(
-            f"{place(name)}: {name}: was {was}, is {now} now: it would change the past; with --resume only {allowed}"
+            f"{place(name)}: {name}: was {was}, is {now} now, which would change the past: "
+            f"--resume changes only {allowed}"
             for name, (was, now) in told.items()
         )
     )
+
+
+def _schedules_whole(value: Any) -> Any:
+    """The settings with every schedule as one value, as one writes it."""
+    from rltrain.config.load import flow
+    from rltrain.config.reference import short
+
+    if isinstance(value, list):
+        return [_schedules_whole(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if "schedule" in value:
+        return flow(short(value))
+    return {key: _schedules_whole(part) for key, part in value.items()}
 
 
 def _train(config: Config, folder: Path, saved: Any, how: How, *, resuming: bool = False) -> None:

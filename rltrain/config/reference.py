@@ -85,17 +85,17 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
         if name == "name":
             continue
         schema, below = properties[name], _model(field)
-        default = "" if field.is_required() else flow(_short(schema["default"]))
+        default = "" if field.is_required() else flow(short(schema["default"]))
         meaning = schema.get("description") or inspect.getdoc(below) or ""
         yield Setting(f"{prefix}{name}", _takes(schema), default, meaning)
         if below not in (None, Settings):
             yield from _settings(below, f"{prefix}{name}.")
 
 
-def _short(default: Any) -> Any:
+def short(value: Any) -> Any:
     """A schedule that does not change is written as a number."""
-    constant = isinstance(default, dict) and default.get("schedule") == "constant"
-    return default["value"] if constant else default
+    constant = isinstance(value, dict) and value.keys() == {"schedule", "value"}
+    return value["value"] if constant else value
 
 
 def _takes(schema: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from conftest import ROOT
 
 from rltrain.cli.main import main
 from rltrain.config.load import load
@@ -122,6 +123,21 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_with_its_place(command, tm
     code, told = command("check", "table.yaml", "--plugin", name)
     assert (code, told.count("\n")) == (2, 1)
     assert told.startswith(said.format(at=tmp_path / f"{name}.py"))
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/ppo_cartpole.yaml", "configs/ppo_cartpole", "ppo_cartpole.yaml", "ppo_cartpole"]
+)
+def test_a_configuration_that_comes_with_rltrain_is_found_from_everywhere(name, command):
+    code, said = command("train", name)
+    whole = ROOT / "configs" / "ppo_cartpole.yaml"
+    assert (code, said) == (2, f"{name}: no such file; the one that comes with rltrain is {whole}\n")
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "configs", "/configs/ppo_cartpole.yaml", "my.yaml"])
+def test_who_names_no_file_is_told_where_there_are_some(name, command):
+    code, said = command("train", name)
+    assert (code, said) == (2, f"{name}: no such file; `rltrain list configs` shows those that come with rltrain\n")
 
 
 def test_a_configuration_in_a_folder_of_a_sweep_is_found(command, tmp_path):

@@ -60,9 +60,24 @@ def read_file(path: FilePath) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        raise ConfigError(f"{path}: no such file; {_elsewhere(path)}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def shipped() -> FilePath:
+    """The folder of the configurations that come with rltrain: in the package, or beside it in a checkout."""
+    package = FilePath(__file__).resolve().parent.parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _elsewhere(path: FilePath) -> str:
+    """Where the file may be that is not at `path`."""
+    name = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
+    if not path.is_absolute() and (found := shipped() / f"{name}.yaml").is_file():
+        return f"the one that comes with rltrain is {found}"
+    return "`rltrain list configs` shows those that come with rltrain"
 
 
 def read(text: str, source: str, *, fast: bool = False) -> Document:

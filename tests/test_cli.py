@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rltrain.cli.list_ import list_
 from rltrain.cli.schema import schema
 from rltrain.rundir import CannotCreate
 
@@ -358,3 +359,19 @@ def test_tensorboard_shows_how_far_a_table_is_from_the_optimum(tabular_run):
 def test_a_pair_that_makes_no_sense_is_refused_with_the_reason(overrides, message):
     done = rltrain("check", ROOT / "configs" / "dqn_cartpole.yaml", *overrides, code=2)
     assert message in done.stderr
+
+
+def test_what_a_configuration_is_for_is_listed_as_a_whole_sentence(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    list_("configs")
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert [text for text in told.values() if text[-1] not in ".?" or "rltrain train" in text] == []
+    assert told["configs/dqn_lunarlander.yaml"] == "Deep Q-network lands on the moon."
+    assert told["configs/dqn_mountaincar.yaml"].endswith(
+        "a learning rate that falls, so that the last policy no longer swings."
+    )
+    monkeypatch.setattr("rltrain.cli.tables.terminal_width", lambda: 120)
+    list_("configs")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120 < max(map(len, told.values())) + 4
+    assert " ".join(line[lines[0].index("Advantage") :].strip() for line in lines) == " ".join(told.values())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +42,18 @@ def list_(
         if kind is None:
             typer.secho(each, bold=True)
         rows = list(_rows(each))
-        width = max((len(name) for name, _ in rows), default=0)
-        for name, text in rows:
-            typer.echo(f"  {name:<{width}}  {text}".rstrip())
+        _print(rows)
+
+
+def _print(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and texts, which are wrapped where a terminal is narrower."""
+    from rltrain.cli.tables import terminal_width
+
+    left = max((len(name) for name, _ in rows), default=0) + 4
+    room = max((terminal_width() or sys.maxsize) - left, 40)
+    for name, text in rows:
+        for line, part in enumerate(textwrap.wrap(text, room) or [""]):
+            typer.echo(f"  {'' if line else name:<{left - 2}}{part}".rstrip())
 
 
 def _show_pairs(kind: str | None, name: str) -> None:
@@ -62,9 +75,12 @@ def _rows(kind: str) -> Iterator[tuple[str, str]]:
         for spec in makeable():
             yield spec.id, f"{spec.max_episode_steps:,} steps" if spec.max_episode_steps else "no step limit"
     elif kind == "configs":
-        for path in _configs():
-            first = next((line[1:].strip() for line in path.read_text().splitlines() if _prose(line)), "")
-            yield str(path), first
+        from rltrain.config.reader import shipped
+
+        folder = shipped()
+        within = folder.parent == Path.cwd()
+        for path in sorted(folder.rglob("*.yaml")):
+            yield str(path.relative_to(folder.parent) if within else path), _first_sentence(path.read_text())
     else:
         from rltrain.registry import find, names
 
@@ -73,12 +89,8 @@ def _rows(kind: str) -> Iterator[tuple[str, str]]:
             yield name, doc.splitlines()[0] if doc else ""
 
 
-def _prose(line: str) -> bool:
-    return line.startswith("#") and "yaml-language-server" not in line and len(line) > 2
-
-
-def _configs() -> list[Path]:
-    """The configurations of the checkout, or else those that were installed."""
-    here = Path("configs")
-    folder = here if here.is_dir() else Path(__file__).parent.parent / "configs"
-    return sorted(folder.rglob("*.yaml"))
+def _first_sentence(text: str) -> str:
+    """Of the comment at the head of a configuration, which may go over several lines."""
+    comment = takewhile(lambda line: line.startswith("# "), text.splitlines()[1:])  # after the editors' line
+    prose = " ".join(line[2:] for line in comment if not line.startswith("#  "))  # without commands
+    return re.split(r"(?<=[.?])\s+(?=[A-Z`])", prose, maxsplit=1)[0]

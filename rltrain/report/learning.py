@@ -74,7 +74,7 @@ def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str, size: t
         ]
         if plots:
             legend = [(method.name, method.look) for method in methods if task in method.tasks]
-            yield Plots(plots, legend, "" if size == SMALL else reading(methods, task), small=size == SMALL)
+            yield Plots(plots, legend, "" if size == SMALL else reading(methods, [task]), small=size == SMALL)
 
 
 def _plot(name: str, heading: str, lines: Sequence[Series], size: tuple[int, int]) -> Plot:
@@ -90,19 +90,19 @@ def _label(heading: str, lines: Sequence[Series]) -> str:
     return f"{heading}, over environment steps: {'; '.join(ends)}."
 
 
-def reading(methods: Sequence[Method], task: str) -> str:
-    """How the curves are to be read, with what numbers of runs."""
-    counts = {method.name: len(method.on(task)) for method in methods if task in method.tasks}
-    few = [name for name, count in counts.items() if count < MIN_RUNS]
+def reading(methods: Sequence[Method], tasks: Sequence[str]) -> str:
+    """How the curves of all these tasks are to be read, with what numbers of runs."""
+    counts = {method.name: {len(method.on(task)) for task in tasks} - {0} for method in methods}
+    few = {name: sorted(count for count in own if count < MIN_RUNS) for name, own in counts.items()}
     parts = []
-    if len(few) < len(counts):
+    if any(max(own, default=0) >= MIN_RUNS for own in counts.values()):
         parts.append(
             "Thick: mean of the seeds; band: its 95 % t interval at each step by itself; thin: the seeds. "
             "A run that ended early keeps its last value."
         )
-    if few:
-        told = ", ".join(f"{name}: {counts[name]}" for name in few)
+    if told := ", ".join(f"{name}: {' and '.join(map(str, own))}" for name, own in few.items() if own):
         parts.append(f"Fewer than {MIN_RUNS} seeds ({told}) are too few for an interval: each seed is drawn by itself.")
-    if any(len(c.steps) > POINTS for method in methods for name in CURVES for c in method.curves(task, name)):
+    drawn = (c for method in methods for task in tasks for name in CURVES for c in method.curves(task, name))
+    if any(len(curve.steps) > POINTS for curve in drawn):
         parts.append(f"Curves with more than {POINTS} entries are drawn at {POINTS} evenly spread steps.")
     return " ".join(parts)

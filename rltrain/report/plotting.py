@@ -33,7 +33,7 @@ def plot(path: Path, methods: Sequence[Method], names: Sequence[str] = ()) -> st
     panels = [(task, name, series(methods, task, name)) for task in all_tasks(methods) for name in chosen]
     with drawing():
         write_atomic(path, _draw([panel for panel in panels if panel[2]], len(chosen), methods, path.suffix[1:]))
-    return " ".join(dict.fromkeys(reading(methods, task) for task in all_tasks(methods)))
+    return reading(methods, all_tasks(methods))
 
 
 def _draw(panels: Sequence[tuple[str, str, list[Series]]], columns: int, methods: Sequence[Method], kind: str) -> bytes:

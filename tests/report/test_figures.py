@@ -157,7 +157,8 @@ def test_copies_of_runs_are_not_drawn_and_n_is_of_one_environment(tmp_path):
         "CartPole-v1": 2,
         "FrozenLake-v1": 1,
     }
-    plot(tmp_path / "x.svg", [method])
+    told = plot(tmp_path / "x.svg", [method])
+    assert told == "Fewer than 5 seeds (a: 1 and 2) are too few for an interval: each seed is drawn by itself."
     assert ">a (n = 2)<" in (tmp_path / "x.svg").read_text()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -101,6 +102,13 @@ class RltrainError(Exception):
 def first_line(error: BaseException) -> str:
     """What an error says, in one line; its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def raised(error: BaseException) -> str:
+    """One line about an exception, with the place where it was raised."""
+    kind, place = type(error).__name__, extract_tb(error.__traceback__)[-1]
+    said = first_line(error)
+    return f"raised {kind if said == kind else f'{kind}: {said}'} ({place.filename}:{place.lineno})"
 
 
 class ConfigError(RltrainError):

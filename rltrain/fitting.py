@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from rltrain.config.schema import Config, EnvSettings
-from rltrain.core import ConfigError, EnvSpec, Problem, first_line
+from rltrain.core import ConfigError, EnvSpec, Problem, first_line, raised
 from rltrain.envs.classic.tasks import obstacle
+from rltrain.envs.episode import EnvironmentFault
 from rltrain.envs.own import prepare
 from rltrain.envs.vector import describe, make_env, make_vector
 from rltrain.experiment import build
@@ -52,7 +54,7 @@ def environment_problems(config: Config) -> list[Problem]:
     if found or env.atari is not None:
         return found
     try:
-        make_env(config.env).close()
+        make_env(env).close()
         probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
         probe.close()
     except Exception as error:  # an environment may raise whatever it likes; the user gets its words
@@ -64,7 +66,26 @@ def environment_problems(config: Config) -> list[Problem]:
             return [Problem(where, f"{env.id} cannot be made: {first_line(inner)}")]
         said = first_line(error) if str(error).strip() else f"{env.id} cannot be made with them: {first_line(error)}"
         return [Problem("env.wrappers", said)]
-    return []
+    return [] if env.vectorization == "async" else list(_step_problems(env))  # a worker may hang
+
+
+def _step_problems(env: EnvSettings) -> Iterator[Problem]:
+    """What goes wrong in an episode's first step."""
+    where, made = "env.kwargs" if env.kwargs else "env.id", make_env(env)
+    made.action_space.seed(0)
+    try:
+        made.reset(seed=0)
+        obs, *_ = made.step(made.action_space.sample())
+    except Exception as error:  # as above
+        said = first_line(error) if isinstance(error, EnvironmentFault) else f"its first step {raised(error)}"
+        old = ": step must return obs, reward, terminated, truncated, info" if "expected 5, got 4" in said else ""
+        yield Problem(where, f"{env.id} cannot be played: {said}{old}")
+        return
+    finally:
+        made.close()
+    space = made.observation_space
+    if isinstance(space, gym.spaces.Box) and np.shape(obs) != space.shape:
+        yield Problem(where, f"{env.id} gives observations of shape {np.shape(obs)}, and says {space.shape}")
 
 
 def _game(env: EnvSettings) -> str | None:

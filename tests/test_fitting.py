@@ -4,8 +4,10 @@ import re
 from itertools import product
 from typing import ClassVar
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from rltrain import fitting
 from rltrain.config.load import from_dict, to_dict
@@ -144,3 +146,41 @@ def test_an_exception_that_says_nothing_is_named_and_so_is_what_was_done(monkeyp
     monkeypatch.setattr(find("wrappers", "flatten"), "wrap", wrap)
     (found,) = problems(config("ppo", env=MODEL | {"wrappers": [{"name": "flatten"}]}))
     assert found == ("env.wrappers", "FrozenLake-v1 cannot be made with them: NotImplementedError")
+
+
+class Odd(gym.Env):
+    """Does in its first step what `how` says."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
+
+    def __init__(self, how="fine"):
+        self.how = how
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        if self.how == "raises":
+            raise RuntimeError("no\nmore")
+        obs = np.zeros(4 if self.how == "shape" else 3, np.float32)
+        return (obs, 1.0, False, {}) if self.how == "old" else (obs, 1.0, False, False, {})
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("fine", None),
+        (
+            "raises",
+            r"Odd-v0 cannot be played: its first step raised RuntimeError: no \(.*test_fitting.py:\d+\)",
+        ),
+        ("old", r"expected 5, got 4.*: step must return obs, reward, terminated, truncated, info"),
+        ("shape", r"Odd-v0 gives observations of shape \(4,\), and says \(3,\)"),
+    ],
+)
+def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, said, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Odd-v0", EnvSpec("Odd-v0", entry_point=Odd, max_episode_steps=9))
+    found = problems(config("ppo", env={"id": "Odd-v0", "kwargs": {"how": how}}))
+    assert [problem.path for problem in found] == ([] if said is None else ["env.kwargs"])
+    assert said is None or re.search(said, found[0].message)

@@ -243,10 +243,14 @@ class Sleepy(gym.Env):
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.steps = 0
         return 0, {}
     def step(self, action):
-        print("asleep", flush=True)
-        time.sleep(600)
+        self.steps += 1
+        if self.steps > 1:
+            print("asleep", flush=True)
+            time.sleep(600)
+        return 0, 0.0, False, False, {}
 
 gym.register("Sleepy-v0", Sleepy, max_episode_steps=9)
 """)
@@ -274,9 +278,13 @@ class Broken(gym.Env):
     observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.steps = 0
         return 0, {}
     def step(self, action):
-        raise KeyError("no such room")
+        self.steps += 1
+        if self.steps > 1:
+            raise KeyError("no such room")
+        return 0, 0.0, False, False, {}
 
 gym.register("Broken-v0", Broken, max_episode_steps=9)
 """)

@@ -11,7 +11,6 @@ import socket
 import struct
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -19,6 +18,8 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector.utils import write_to_shared_memory
+
+from rltrain.core import raised
 
 CONTEXT: Any = multiprocessing.get_context("fork")
 """Forked: a plugin's environments and settings exist in the copy, and shared memory needs no name."""
@@ -140,7 +141,7 @@ def _work(make: Callable[[], gym.Env[Any, Any]], index: int, pipe: Connection, s
             pipe.send((True, _ANSWERS[command](env, index, shared, *data)))
     except BaseException as error:  # whatever an environment raises, SystemExit too
         with suppress(OSError):
-            pipe.send((False, _words(error)))
+            pipe.send((False, raised(error)))
     finally:
         if env is not None:
             with suppress(Exception):
@@ -180,11 +181,3 @@ def _call(env: gym.Env[Any, Any], index: int, shared: Any, name: str, args: tupl
 
 
 _ANSWERS: dict[str, Callable[..., Any]] = {"reset": _reset, "step": _step, "call": _call}
-
-
-def _words(error: BaseException) -> str:
-    """One line about an exception, with the place where it was raised."""
-    lines = str(error).strip().splitlines()
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return f"raised {text} ({place.filename}:{place.lineno})"

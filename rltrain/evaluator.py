@@ -20,13 +20,15 @@ from rltrain.sittings import usable_cores
 
 MAX_EVAL_ENVS = 128
 """Evaluation episodes that run at once, in one process."""
+MAX_GAMES = 16
+"""Of Atari: to load a game takes a tenth of a second and memory, and more of them step no faster than these."""
 
 
 def at_once(settings: EnvSettings, episodes: int) -> int:
     """Environments in which to play so many episodes: of worker processes no more than training has, or the machine."""
     if settings.vectorization == "async":
         return min(episodes, max(settings.num_envs, usable_cores()))
-    return min(episodes, MAX_EVAL_ENVS)
+    return min(episodes, MAX_EVAL_ENVS if settings.atari is None else MAX_GAMES)
 
 
 class Evaluator:

@@ -10,6 +10,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.envs.episode import GOES_ON
 from rltrain.envs.vector import begin, call, describe, make_vector, restore, snapshot
 from rltrain.evaluation import run_episodes
+from rltrain.evaluator import at_once
 from rltrain.experiment import build
 from rltrain.fitting import problems
 
@@ -127,13 +128,21 @@ def test_a_loop_counts_games_and_not_lives():
     assert min(progress.lengths) > 100
 
 
-def test_an_evaluation_is_decided_by_its_seeds_alone():
-    envs = make_vector(settings(), 3, training=False)
+@pytest.mark.parametrize("few", [1, 2])
+def test_an_evaluation_is_decided_by_its_seeds_alone_and_not_by_how_many_games_play_at_once(few):
     policy = lambda obs: (obs.reshape(len(obs), -1).sum(1, dtype=np.int64) % 4).astype(np.int64)  # noqa: E731
-    together = run_episodes(policy, envs, [5, 6, 7], 400)
-    alone = run_episodes(policy, make_vector(settings(), 1, training=False), [6], 400)
-    assert (together.returns[1], together.lengths[1]) == (alone.returns[0], alone.lengths[0])
+    together, parted = (
+        run_episodes(policy, make_vector(settings(sticky_actions=0.25), count, training=False), [5, 6, 7], 400)
+        for count in (3, few)
+    )
+    assert parted.returns.tolist() == together.returns.tolist()
+    assert parted.lengths.tolist() == together.lengths.tolist()
     assert len(set(together.lengths.tolist())) > 1
+
+
+def test_no_more_games_are_loaded_for_an_evaluation_than_step_faster_together():
+    assert [at_once(settings(), episodes) for episodes in (3, 16, 100)] == [3, 16, 16]
+    assert at_once(EnvSettings(id="CartPole-v1"), 100) == 100
 
 
 @pytest.mark.parametrize(("before", "every"), [(3, 10_000), (260, 10_000), (260, 100)])

@@ -27,7 +27,7 @@ def load(module: str) -> None:
 def hear() -> None:
     """Have MuJoCo's warnings told as Python's, where it is loaded; else it keeps them in a file in this folder."""
     mujoco: Any = sys.modules.get("mujoco")
-    if mujoco is not None:
+    if mujoco is not None and mujoco.get_mju_user_warning() is None:  # else the user hears them in his own way
         mujoco.set_mju_user_warning(_tell)
 
 

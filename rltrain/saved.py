@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
 from rltrain.config.load import from_dict
@@ -37,12 +38,12 @@ class SavedPolicy:
         self.evaluator = Evaluator(config, spec, self.agent)
 
     @classmethod
-    def open(cls, run: Path, which: str = "last") -> SavedPolicy:
+    def open(cls, run: Path | str, which: str = "last") -> SavedPolicy:
         """Open a run's checkpoint: `last`, `best`, or a step; or the very checkpoint that `run` is.
 
         Raises CheckpointError where there is none, ConfigError where a part that it needs is missing.
         """
-        path = resolve_run(run)
+        path = resolve_run(Path(run))
         if (path / "manifest.json").is_file():
             if which != "last":
                 raise ConfigError(f"--checkpoint {which}: {path} is one already")
@@ -70,6 +71,16 @@ class SavedPolicy:
     ) -> None:
         self.evaluator.close()
 
+    def act(self, obs: Array) -> Array:
+        """The greedy action for each of N observations, which are as `environments` gives them."""
+        return self.agent.act(obs, explore=False)
+
+    def environments(self, count: int = 1) -> VectorEnv:
+        """New environments that step together, as the policy knows them: wrapped, with its statistics. Close them."""
+        envs = make_vector(self.config.env, count, training=False)
+        load_wrapper_state(envs, self.wrappers)
+        return envs
+
     def evaluate(self, episodes: int, seed: int) -> dict[str, Any]:
         """Greedy episodes on a fixed list of seeds, and a random policy on the same for scale."""
         seeds = env_seeds(seed, Stream.REPORT_EVAL, episodes)
@@ -85,8 +96,7 @@ class SavedPolicy:
         }
 
     def _random_return(self, seeds: list[int], seed: int) -> float:
-        envs = make_vector(self.config.env, at_once(self.config.env, len(seeds)), training=False)
-        load_wrapper_state(envs, self.wrappers)
+        envs = self.environments(at_once(self.config.env, len(seeds)))
         envs.action_space.seed(int(generator(seed, Stream.RANDOM_POLICY).integers(2**31)))
 
         def policy(obs: Array) -> Array:

@@ -1,9 +1,10 @@
-"""The page about an agent of one's own, taken at its word: its code and its commands, exactly as they stand."""
+"""The page about an agent, and a program, of one's own, taken at its word: its code and its commands, exactly as they stand."""
 
 import re
 import shlex
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from typer.testing import CliRunner
@@ -11,13 +12,13 @@ from typer.testing import CliRunner
 from rltrain import registry
 from rltrain.cli.main import app
 from rltrain.logger import read_metrics
+from rltrain.saved import SavedPolicy
 
 PAGE = (ROOT / "docs" / "your_own_agent.md").read_text()
 
 
-def block(language):
-    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return text
+def block(language, place=0):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[place]
 
 
 @pytest.fixture
@@ -48,3 +49,17 @@ def test_the_agent_of_the_page_learns_with_every_exploration_of_the_page(folder)
     listed = CliRunner().invoke(app, commands[3][1:], catch_exceptions=False).output
     refused = {line.split()[0] for line in listed.splitlines() if line.split()[1] == "no"}
     assert refused == {"gaussian_noise", "ou_noise"}  # a noise is for an agent without action values
+
+
+def test_the_program_of_the_page_acts_with_a_trained_policy(small_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", str(small_config), "--quiet", "--run-dir", "runs/dqn_cartpole/one"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    program = block("python", 1)
+    assert len(program.splitlines()) <= 12
+    exec(program, {})
+    step, total = capsys.readouterr().out.split()
+    assert step == "1500"
+    with SavedPolicy.open("runs/dqn_cartpole") as policy:
+        assert policy.evaluator([7], policy.wrappers, interval=False)["return_mean"] == float(total)
+        assert policy.act(np.zeros((3, 4), np.float32)).shape == (3,)

@@ -1,6 +1,8 @@
 """What the command line refuses before it has changed anything, and what it says then."""
 
 import os
+import re
+import signal
 import sys
 import threading
 
@@ -144,6 +146,15 @@ def test_a_configuration_in_a_folder_of_a_sweep_is_found(command, tmp_path):
     (tmp_path / "gamma=0.9").mkdir()
     (tmp_path / "gamma=0.9" / "config.yaml").write_text(TABLE)
     assert command("train", "gamma=0.9/config.yaml", "--run-dir", "run", "-q")[0] == 0
+
+
+def test_the_readme_has_every_exit_code():
+    (table,) = re.findall(r"## Exit codes\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)
+    cells = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
+    told = {int(code) for cell in cells for code in cell.split(",")}
+    source = "".join(path.read_text() for path in (ROOT / "rltrain").rglob("*.py"))
+    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert told == {int(code) for code in re.findall(r"exit(?:_code(?:: int)? = |\()(\d+)", source)} | signals | {0}
 
 
 def test_a_name_of_rltrains_own_is_taken():

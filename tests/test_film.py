@@ -119,3 +119,12 @@ def test_a_picture_that_cannot_be_completed_leaves_the_old_one(tmp_path, monkeyp
     with pytest.raises(CannotRender, match="no space left"), writing(path) as temporary:
         temporary.write_bytes(b"new")
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.png", b"old")]
+
+
+def test_the_caption_of_every_frame_is_told(tmp_path):
+    heard = []
+    with filming(tmp_path / "film.gif", "gif", 10, heard.append) as film:
+        for step in range(3):
+            film.show(np.zeros((40, 40, 3), np.uint8), f"step {step}")
+        film.hold()
+    assert heard == ["step 0", "step 1", "step 2"]

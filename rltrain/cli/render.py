@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,10 +41,29 @@ def render(
     from rltrain.saved import SavedPolicy
 
     use_plugins(plugin)
-    with SavedPolicy.open(run, checkpoint) as policy:
-        result = render_policy(policy, format, out=out, episodes=episodes, seed=seed)
+    with SavedPolicy.open(run, checkpoint) as policy, _captions() as told:
+        result = render_policy(policy, format, out=out, episodes=episodes, seed=seed, told=told)
     for line in result:
         typer.echo(line)
+
+
+@contextmanager
+def _captions() -> Iterator[Callable[[str], None] | None]:
+    """Shows on a terminal how far a drawing is, from its first frame on."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    status = console.status("")
+
+    def told(caption: str) -> None:
+        status.update(escape(caption))
+        status.start()
+
+    try:
+        yield told if console.is_terminal else None
+    finally:
+        status.stop()
 
 
 def _format_of(out: Path, wanted: Format | None) -> Format:

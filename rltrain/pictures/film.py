@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -105,11 +105,14 @@ class Film(ABC):
     def __init__(self, path: Path, fps: int) -> None:
         self._path, self._fps = path, fps
         self.last: Array | None = None  # picture, with its caption
+        self.told: Callable[[str], None] | None = None  # is handed the caption of every frame
 
     def show(self, frame: Array, caption: str) -> None:
         """Add a frame (H, W, 3), with its caption below it."""
         self.last = annotate(frame, caption)
         self._add(self.last)
+        if self.told is not None:
+            self.told(caption)
 
     def hold(self) -> None:
         """The last picture stays for a while: an episode is over."""
@@ -210,10 +213,11 @@ FILMS: dict[str, type[Film]] = {"mp4": Video, "gif": Animation, "png": Sheet}
 
 
 @contextmanager
-def filming(path: Path, kind: str, fps: int) -> Iterator[Film]:
+def filming(path: Path, kind: str, fps: int, told: Callable[[str], None] | None = None) -> Iterator[Film]:
     """A film that becomes `path`, whole or not at all. Raises CannotRender where that cannot be."""
     with writing(path) as temporary:
         film = FILMS[kind](temporary, fps)
+        film.told = told
         yield film
         film.close()
 

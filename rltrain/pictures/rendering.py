@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +26,17 @@ GREEDY = re.compile(r"\S+ \S+\*")
 
 
 def render_policy(
-    policy: SavedPolicy, wanted: Format | None, *, out: Path | None, episodes: int, seed: int
+    policy: SavedPolicy,
+    wanted: Format | None,
+    *,
+    out: Path | None,
+    episodes: int,
+    seed: int,
+    told: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Show `episodes` greedy episodes in the wanted format, or the table as a png. Returns lines to print.
+
+    `told` is handed the caption of every frame that is drawn into a file, which takes its time.
 
     Raises CannotRender when the environment does not draw in this way, or nobody could see it, or the file cannot be
     written.
@@ -52,7 +61,7 @@ def render_policy(
     path = out or policy.path / f"render-step{policy.step}.{chosen}"
     with stage(policy, mode) as on:
         if mode == "rgb_array":
-            with filming(path, chosen, on.fps) as film:
+            with filming(path, chosen, on.fps, told) as film:
                 recordings = [record(policy, on, one, film=film) for one in seeds]
         else:
             recordings = [record(policy, on, one, show=lambda text: _show(text, on.fps)) for one in seeds]

@@ -46,7 +46,7 @@ def score_of(result: dict[str, Any]) -> float:
 
 
 class LogProgress:
-    """Writes returns, lengths and learning metrics every `every` environment steps.
+    """Writes returns, lengths and learning metrics every `every` environment steps, and at the end.
 
     Returns are means over the episodes that ended since the last entry, and so is what is told of exploration; metrics
     are the latest update's.
@@ -73,11 +73,19 @@ class LogProgress:
         self._episodes += len(progress.returns)
         self._lost += progress.lost
         if self._timer.due(progress.steps):
-            self.latest = self._entry(progress.steps)
-            self._log.log(progress.steps, self.latest)
-            self._ended = Progress(progress.steps)
-            self._timer.last = progress.steps
+            self._write(progress.steps)
         return False
+
+    def end(self, step: int) -> None:
+        """Write what the run's last steps came to, where they are fewer than `every`."""
+        if step != self._timer.last:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        self.latest = self._entry(step)
+        self._log.log(step, self.latest)
+        self._ended = Progress(step)
+        self._timer.last = step
 
     def _entry(self, step: int) -> Metrics:
         ended = self._ended

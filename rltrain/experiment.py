@@ -220,14 +220,20 @@ class Run:
                 if not self.evaluate(Progress(self.step)):  # due here where it failed in an earlier sitting
                     train(self.experiment.loop, self.config.train.total_steps, callbacks, interrupted=interrupted)
                 finished = not interrupted()
-                if finished and self.evaluate.step != self.step:
-                    self.evaluate.run(self.step)
-                    self.save.saved_at = None  # if it is saved, then without the score
+                if finished:
+                    self.complete()
             except WorkerFault:  # between two steps: agent and environments are whole, all but the lost episode
                 self.save.save(self.step)
                 raise
             self.save.save(self.step)
             return self._conclude(Status.FINISHED if finished else Status.INTERRUPTED)
+
+    def complete(self) -> None:
+        """Log and evaluate what the last steps came to, unless it was time for it anyway."""
+        self.log.end(self.step)
+        if self.evaluate.step != self.step:
+            self.evaluate.run(self.step)
+            self.save.saved_at = None  # if it is saved, then without the score
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

@@ -53,7 +53,7 @@ class Original:
 
     @property
     def earlier_ends(self) -> list[int]:
-        """Steps at which it had finished, and was evaluated, before it was told to go on."""
+        """Steps at which it had finished, and was completed, before it was told to go on."""
         return [each["to_step"] for each in self.record.sittings[:-1] if each["status"] == Status.FINISHED]
 
     def ran_elsewhere(self, device: str) -> dict[str, list[Any]] | None:
@@ -94,18 +94,17 @@ class Comparison:
         """This, and what has to happen at certain steps."""
         end = self._original.end
         stops = [] if end is None else [_At(end, lambda: True)]
-        return [*(_At(step, self._evaluate) for step in self._original.earlier_ends), *stops, self]
+        return [*(_At(step, self._complete) for step in self._original.earlier_ends), *stops, self]
 
     def watch(self, run: Run) -> dict[str, list[Any]] | None:
         """Take note of the new run; says in what versions and machine it differs, as `Original.ran_elsewhere`."""
         self._run = run
         return self._original.ran_elsewhere(device_name(run.experiment.agent))
 
-    def _evaluate(self) -> bool:
-        """What happened at the end of a sitting, unless it was time for it anyway."""
+    def _complete(self) -> bool:
+        """What happened at the end of a sitting."""
         assert self._run is not None
-        if self._run.evaluate.step != self._run.step:
-            self._run.evaluate.run(self._run.step)
+        self._run.complete()
         return False
 
     def __call__(self, progress: Progress) -> bool:

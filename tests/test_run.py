@@ -128,3 +128,11 @@ def test_a_return_to_stop_at_that_is_never_looked_for_is_refused():
     assert problems(from_dict({**CONFIG, "train": train}).config) == []
     (found,) = problems(from_dict({**CONFIG, "train": train, "eval": {"every": None}}).config)
     assert (found.path, "set eval.every" in found.message) == ("train.stop.return", True)
+
+
+@pytest.mark.parametrize(("every", "steps"), [(150, [150, 200]), (100, [100, 200]), (1_000, [200])])
+def test_last_steps_that_make_no_whole_interval_are_logged_too(every, steps, tmp_path):
+    made = run(tmp_path, train={**CONFIG["train"], "log_every": every})
+    made.train()
+    made.close()
+    assert [entry["step"] for entry in read_metrics(tmp_path) if "rollout/episodes" in entry] == steps

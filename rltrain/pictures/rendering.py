@@ -55,8 +55,7 @@ def render_policy(
     chosen: Format = wanted or ("mp4" if "rgb_array" in modes else "ansi")
     mode = chosen if chosen in ("human", "ansi") else "rgb_array"
     if mode not in modes:
-        known = ", ".join(modes) or "nothing"
-        raise CannotRender(f"{policy.spec.id} cannot be drawn as {chosen}: it offers {known}")
+        raise CannotRender(f"{policy.spec.id} cannot be drawn as {chosen}: it offers {', '.join(modes) or 'nothing'}")
     seeds = env_seeds(seed, Stream.REPORT_EVAL, episodes)
     path = out or policy.path / f"render-step{policy.step}.{chosen}"
     with stage(policy, mode) as on:

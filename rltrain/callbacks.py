@@ -76,10 +76,12 @@ class LogProgress:
             self._write(progress.steps)
         return False
 
-    def end(self, step: int) -> None:
-        """Write what the run's last steps came to, where they are fewer than `every`."""
-        if step != self._timer.last:
-            self._write(step)
+    def end(self, step: int) -> bool:
+        """Write what the run's last steps came to, where they are fewer than `every`; whether it was so."""
+        if step == self._timer.last:
+            return False
+        self._write(step)
+        return True
 
     def _write(self, step: int) -> None:
         self.latest = self._entry(step)

@@ -230,10 +230,11 @@ class Run:
 
     def complete(self) -> None:
         """Log and evaluate what the last steps came to, unless it was time for it anyway."""
-        self.log.end(self.step)
-        if self.evaluate.step != self.step:
+        logged, evaluated = self.log.end(self.step), self.evaluate.step == self.step
+        if not evaluated:
             self.evaluate.run(self.step)
-            self.save.saved_at = None  # if it is saved, then without the score
+        if logged or not evaluated:
+            self.save.saved_at = None  # if it is saved, then without these
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

@@ -66,12 +66,22 @@ def environment_problems(config: Config) -> list[Problem]:
             return [Problem(where, f"{env.id} cannot be made: {first_line(inner)}")]
         said = first_line(error) if str(error).strip() else f"{env.id} cannot be made with them: {first_line(error)}"
         return [Problem("env.wrappers", said)]
-    return [] if env.vectorization == "async" else list(_step_problems(env))  # a worker may hang
+    return []
 
 
 def _step_problems(env: EnvSettings) -> Iterator[Problem]:
     """What goes wrong in an episode's first step."""
-    where, made = "env.kwargs" if env.kwargs else "env.id", make_env(env)
+    if env.atari is not None or env.vectorization == "async":  # a worker may hang
+        return
+    if (said := _first_step(env)) is not None:
+        bare = _first_step(env.model_copy(update={"wrappers": ()})) if env.wrappers else said
+        where = "env.wrappers" if bare is None else "env.kwargs" if env.kwargs else "env.id"
+        yield Problem(where, f"{env.id} cannot be played: {said}")
+
+
+def _first_step(env: EnvSettings) -> str | None:
+    """What is wrong with it, or None."""
+    made = make_env(env)
     made.action_space.seed(0)
     try:
         made.reset(seed=0)
@@ -79,13 +89,14 @@ def _step_problems(env: EnvSettings) -> Iterator[Problem]:
     except Exception as error:  # as above
         said = first_line(error) if isinstance(error, EnvironmentFault) else f"its first step {raised(error)}"
         old = ": step must return obs, reward, terminated, truncated, info" if "expected 5, got 4" in said else ""
-        yield Problem(where, f"{env.id} cannot be played: {said}{old}")
-        return
+        return said + old
     finally:
-        made.close()
+        with suppress(Exception):
+            made.close()
     space = made.observation_space
     if isinstance(space, gym.spaces.Box) and np.shape(obs) != space.shape:
-        yield Problem(where, f"{env.id} gives observations of shape {np.shape(obs)}, and says {space.shape}")
+        return f"its observations have the shape {np.shape(obs)}, not {space.shape} as it says"
+    return None
 
 
 def _game(env: EnvSettings) -> str | None:
@@ -132,7 +143,8 @@ def _wrapper_problems(env: EnvSettings) -> Iterator[Problem]:
 def problems(config: Config) -> list[Problem]:
     """Everything about a valid configuration that does not fit together, before any work is done."""
     known = environment(config)
-    return known if isinstance(known, list) else misfits(config, known)
+    found = known if isinstance(known, list) else misfits(config, known)
+    return found or list(_step_problems(config.env))
 
 
 def environment(config: Config) -> EnvSpec | list[Problem]:

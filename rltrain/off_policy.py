@@ -96,6 +96,8 @@ class OffPolicySettings(Settings):
         """How much memory replay takes, where that is much; and gradient steps that are fewer than they seem."""
         if (need := required_bytes(self.buffer_size, spec, self.n_step)) > WORTH_TELLING:
             yield f"replay of {self.buffer_size:,} transitions takes {need / 2**30:.1f} GiB when it is full"
+        if self.prioritized is not None and self.prioritized.alpha == 0:
+            yield "agent.prioritized.alpha is 0: rows are drawn uniformly, and weighed alike"
         if spec.num_envs > self.train_freq and "gradient_steps" not in self.model_fields_set:
             yield (
                 f"{spec.num_envs} environments step at once: one gradient step in {spec.num_envs} steps, not in "

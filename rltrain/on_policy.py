@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State, Transition
-from rltrain.encoding import Encoder, vector_problem
+from rltrain.encoding import Encoder, in_words, vector_problem
 from rltrain.nn.arrays import Tensor, namespace, resolve_device
 from rltrain.nn.blueprint import Activation, blueprint
 from rltrain.nn.distributions import Distribution, action_problem, distribution
@@ -67,12 +67,6 @@ class OnPolicySettings(Settings, ABC):
     squash: bool = False
     """Continuous actions: tanh stretched to the box; false for a normal distribution that is cut to the box."""
 
-    @model_validator(mode="after")
-    def _nothing_without_effect(self) -> Self:
-        if self.optimizer == "sgd" and any(self.changed("optimizer_eps")):
-            raise ValueError("optimizer_eps does nothing with sgd: leave it out")
-        return self
-
     def distribution(self, space: gym.Space[Any]) -> Distribution:
         """The family of distributions over this action space."""
         return distribution(space, log_std=self.log_std_init, by_state=self.state_dependent_std, squash=self.squash)
@@ -91,10 +85,13 @@ class OnPolicySettings(Settings, ABC):
             yield Problem("agent.squash" if "squash" in problem else "agent.name", problem)
         if not isinstance(spec.action_space, gym.spaces.Box):
             for name in self.changed("log_std_init", "state_dependent_std"):
-                yield Problem(f"agent.{name}", f"is for continuous actions, not for {spec.action_space}: leave it out")
+                why = f"is for continuous actions, not for {in_words(spec.action_space)}: leave it out"
+                yield Problem(f"agent.{name}", why)
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
-        """What a user should know of layers that were left as they are."""
+        """What a user should know of layers that were left as they are, and of what does nothing."""
+        if self.optimizer == "sgd" and any(self.changed("optimizer_eps")):
+            yield "agent.optimizer_eps does nothing with sgd"
         if "hidden_sizes" not in self.model_fields_set and (note := units_note(self.encoder, self.hidden_sizes, spec)):
             yield note
 

@@ -11,7 +11,7 @@ Source: Schaul et al. 2016, algorithm 1, equation 1 and section 3.4, https://arx
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from rltrain.core import Array, State
 from rltrain.schedules import Constant, ScheduleSetting
@@ -35,13 +35,6 @@ class PrioritySettings(Settings):
         if not 0 <= beta.bounds[0] <= beta.bounds[1] <= 1:
             raise ValueError("beta must stay between 0 and 1")
         return beta
-
-    @model_validator(mode="after")
-    def _nothing_without_effect(self) -> PrioritySettings:
-        if self.alpha == 0:
-            for name in self.changed("beta", "eps"):
-                raise ValueError(f"{name} does nothing where alpha is 0, which draws uniformly: leave it out")
-        return self
 
 
 class Priorities:

@@ -137,11 +137,11 @@ class DQNSettings(QSettings, OffPolicySettings):
                 "agent.target_update_interval",
                 f"the target network would never change in {total:,} total steps: lower it",
             )
-        elif interval / self.tau > total:
+        elif interval > self.train_freq and interval / self.tau > total:
             yield Problem(
                 "agent.target_update_interval",
-                f"with tau {self.tau:g} of a network every {interval:,} steps the target would hardly change in "
-                f"{total:,} total steps: beside a tau below 1, {self.train_freq} (train_freq) is usual",
+                f"the target, which takes {self.tau:g} (tau) of the network every {interval:,} steps, would stay far "
+                f"behind in {total:,} total steps: beside a tau below 1, {self.train_freq} (train_freq) is usual",
             )
 
 

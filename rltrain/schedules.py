@@ -82,7 +82,7 @@ class Ramp(Settings):
             way = f"{self.start:g} to {self.end:g} in {self.steps:,} steps"
             return f"{name} goes from {way}, of which the run has {total_steps:,}: it ends at {self(total_steps):.3g}"
         if self.end == 0 and self.steps < total_steps and name.endswith(STEP_SIZES):
-            return f"{name} is 0 from step {self.steps:,} of {total_steps:,}: nothing is learnt after it"
+            return f"{name} is 0 from step {self.steps:,} of {total_steps:,} on: it moves nothing any more"
         return None
 
     _shape: ClassVar[float]

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.core import Array, EnvSpec, Problem, State
+from rltrain.encoding import in_words
 from rltrain.nn.distributions import Distribution, StateDependentGaussian
 from rltrain.rollout_agent import RolloutAgent, RolloutSettings
 
@@ -44,7 +45,9 @@ class SDESettings(RolloutSettings):
         """What does not fit the environment."""
         yield from super().problems(config, spec)
         if self.sde and not isinstance(spec.action_space, gym.spaces.Box):
-            yield Problem("agent.sde", f"sde is for continuous actions, not for {spec.action_space}: leave it out")
+            yield Problem(
+                "agent.sde", f"sde is for continuous actions, not for {in_words(spec.action_space)}: leave it out"
+            )
 
     def distribution(self, space: gym.Space[Any]) -> Distribution:
         """The family of distributions over this action space."""

@@ -40,6 +40,8 @@ class Settings(BaseModel):
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         """Pydantic would take true for 1, "3" for 3 and 1 for true; a configuration means what it says."""
         assert info.field_name is not None
+        if value is None and get_origin(cls.model_fields[info.field_name].annotation) in (tuple, list):
+            return value  # which is no list: what is in one does not matter
         _refuse(value, _scalars(cls, info.field_name))
         return value
 

@@ -29,6 +29,7 @@ TINY = {
     "planning_steps": 1,
 }
 MODEL = {"id": "FrozenLake-v1"}
+NUMBER = gym.spaces.Box(0, 1, (1,))
 NUMBERS = {"id": "Pendulum-v1"}
 
 
@@ -148,6 +149,30 @@ def test_an_exception_that_says_nothing_is_named_and_so_is_what_was_done(monkeyp
     assert found == ("env.wrappers", "FrozenLake-v1 cannot be made with them: NotImplementedError")
 
 
+class Torn(gym.Wrapper):
+    """Fails in its first step, or when it is closed."""
+
+    closing = False
+
+    def step(self, action):
+        if not self.closing:
+            raise KeyError("torn")
+        return self.env.step(action)
+
+    def close(self):
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize(("closing", "paths"), [(False, ["env.wrappers"]), (True, [])])
+def test_a_wrapper_that_fails_is_told_as_one_and_what_fails_when_it_is_closed_is_not(closing, paths, monkeypatch):
+    monkeypatch.setattr(Torn, "closing", closing)
+    monkeypatch.setattr(find("wrappers", "flatten"), "wrap", lambda self, env: Torn(env))
+    made = config("ppo", env=MODEL | {"wrappers": [{"name": "flatten"}]})
+    monkeypatch.setattr(fitting, "environment_problems", lambda config: [])  # which closes what it makes
+    monkeypatch.setattr(fitting, "_spec", lambda config: fitting.EnvSpec("x", NUMBER, gym.spaces.Discrete(4), 1))
+    assert [problem.path for problem in problems(made)] == paths
+
+
 class Odd(gym.Env):
     """Does in its first step what `how` says."""
 
@@ -176,7 +201,7 @@ class Odd(gym.Env):
             r"Odd-v0 cannot be played: its first step raised RuntimeError: no \(.*test_fitting.py:\d+\)",
         ),
         ("old", r"expected 5, got 4.*: step must return obs, reward, terminated, truncated, info"),
-        ("shape", r"Odd-v0 gives observations of shape \(4,\), and says \(3,\)"),
+        ("shape", r"its observations have the shape \(4,\), not \(3,\) as it says"),
     ],
 )
 def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, said, monkeypatch):

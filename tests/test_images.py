@@ -1,6 +1,7 @@
 """Observations of pixels: convolutions against brute force, and agents that see with them."""
 
 import re
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +22,7 @@ from rltrain.nn.fused_images import FusedImages
 from rltrain.nn.modules import module_network
 from rltrain.nn.networks import build
 from rltrain.nn.noisy import NoisyNetwork
-from rltrain.nn.torso import encoder_problem, torso
+from rltrain.nn.torso import encoder_problem, torso, torso_of
 from rltrain.registry import names, settings_class
 
 
@@ -75,6 +76,10 @@ def test_frames_and_colours_are_channels_wherever_they_lie():
     assert torso("nature", (4, 40, 50, 3)).image == (12, 40, 50)
     assert torso("minatar", (5, 10, 5), stacked=True).image == (5, 10, 5)  # as deep as it is wide
     assert torso("minatar", (8, 10, 5), stacked=True).image == (8, 10, 5)  # deeper
+    spec = EnvSpec("x", gym.spaces.Box(0, 255, (5, 10, 5), np.uint8), gym.spaces.Discrete(2), 1, frame_stack=5)
+    assert torso_of("minatar", spec).image == (5, 10, 5)
+    moved = replace(spec, observation_space=gym.spaces.Box(0, 255, (10, 5, 5), np.uint8))  # by another wrapper
+    assert torso_of("minatar", moved).image == (5, 10, 5)
     assert [torso("auto", shape).image for shape in ((4, 84, 84), (10, 5), (7, 9, 3))] == [(4, 84, 84), (1, 10, 5), (3, 7, 9)]  # fmt: skip
 
 

@@ -143,6 +143,18 @@ def test_a_run_that_finished_and_went_on_is_evaluated_where_it_had_finished(tmp_
     assert compared(folder)["identical"]
 
 
+def test_an_entry_of_the_last_steps_stays_when_the_run_goes_on_and_comes_again(tmp_path):
+    """The checkpoint of step 300 was saved before the entry was written, and is saved again."""
+    rare = "train.log_every=200", "eval.every=100"
+    folder = train(tmp_path / "run", SMALL, *rare, "train.total_steps=300")
+    before = (folder / "metrics.jsonl").read_bytes()
+    train(folder, SMALL, *rare, resume=True)
+    logged = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open() if "rollout/episodes" in line]
+    assert logged == [200, 300, 400, 600]
+    assert (folder / "metrics.jsonl").read_bytes().startswith(before)
+    assert compared(folder)["identical"]
+
+
 def test_only_the_first_steps_can_be_compared(run):
     edit(run / "metrics.jsonl", r'("step": 400, .*"train/loss": )\d+', r"\g<1>777")
     told = compared(run, "--steps", 300)

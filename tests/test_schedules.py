@@ -42,13 +42,12 @@ def test_nonsense_is_refused(block):
         read(block)
 
 
-def note(total_steps, **settings):
+def note(total_steps):
     """What is told of a learning rate and an epsilon in a run of so many steps."""
     data = {
         "env": {"id": "CartPole-v1"},
         "agent": {
             "name": "dqn",
-            "prioritized": {},
             "learning_rate": {"schedule": "linear", "start": 2e-3, "end": 0.0, "steps": 50_000},
         },
         "exploration": {
@@ -63,7 +62,7 @@ def note(total_steps, **settings):
 
 def test_a_step_size_that_is_0_before_the_run_ends_is_told_and_an_exploration_that_ends_is_none():
     assert note(50_000) == []
-    assert note(500_000) == ["agent.learning_rate is 0 from step 50,000 of 500,000: nothing is learnt after it"]
+    assert note(500_000) == ["agent.learning_rate is 0 from step 50,000 of 500,000 on: it moves nothing any more"]
 
 
 def test_schedules_that_a_run_is_too_short_for_are_told_by_their_paths_with_where_they_end():

@@ -13,10 +13,11 @@ one environment every episode belongs to one policy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.nn import policy_losses as losses
@@ -45,12 +46,13 @@ class ReinforceSettings(OnPolicySettings):
     max_grad_norm: float | None = Field(default=None, gt=0)
     """Greatest norm of the whole gradient; null for no clipping."""
 
-    @model_validator(mode="after")
-    def _nothing_without_effect(self) -> ReinforceSettings:
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """What is of a baseline that is not there, too."""
+        yield from super().notes(spec)
         if not self.baseline:
-            for name in self.changed("vf_coef", "shared_network"):
-                raise ValueError(f"{name} does nothing without a baseline: leave it out")
-        return self
+            yield from (
+                f"agent.{name} does nothing without a baseline" for name in self.changed("vf_coef", "shared_network")
+            )
 
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes; episodes are reckoned at 100 steps."""

@@ -17,6 +17,7 @@ from -1 to 1, whatever the box. Of n steps only the last has the entropy of what
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -60,7 +61,7 @@ class SACSettings(ContinuousSettings):
     @field_validator("ent_coef", mode="before")
     @classmethod
     def _no_idiom(cls, value: Any) -> Any:
-        if isinstance(value, str) and value.startswith("auto_"):  # as Stable-Baselines3 has it
+        if isinstance(value, str) and re.fullmatch(r"auto_.+", value):  # as Stable-Baselines3 has it
             raise ValueError(f"a temperature learnt from {value[5:]} on is ent_coef: auto, ent_coef_init: {value[5:]}")
         return value
 

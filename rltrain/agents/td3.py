@@ -13,13 +13,14 @@ learning starts, whose default of 100 steps is less than the authors' 1,000 or 1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rltrain.agents.ddpg import DDPG, DDPGSettings
-from rltrain.core import Array
+from rltrain.core import Array, EnvSpec
 from rltrain.nn.arrays import Tensor
 
 
@@ -33,11 +34,11 @@ class TD3Settings(DDPGSettings):
     target_noise_clip: float = Field(default=0.5, ge=0)
     """Greatest size of that noise."""
 
-    @model_validator(mode="after")
-    def _nothing_without_effect(self) -> TD3Settings:
+    def notes(self, spec: EnvSpec) -> Iterator[str]:
+        """A limit of a noise that is not there, too."""
+        yield from super().notes(spec)
         if self.target_policy_noise == 0 and any(self.changed("target_noise_clip")):
-            raise ValueError("target_noise_clip does nothing where target_policy_noise is 0: leave it out")
-        return self
+            yield "agent.target_noise_clip does nothing where target_policy_noise is 0"
 
 
 class TD3(DDPG):

@@ -41,7 +41,7 @@ class EpisodicSettings(BonusSettings):
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """How much memory episodes take, where that is much."""
-        need = 4 * spec.num_envs * self.memory_size * Encoder(spec.observation_space).size
+        need = 8 * spec.num_envs * self.memory_size * Encoder(spec.observation_space).size  # and differences to them
         if need > WORTH_TELLING:
             yield f"episodic remembers {self.memory_size:,} observations of an episode: {need / 2**30:.1f} GiB at most"
 

@@ -84,7 +84,9 @@ def torso(encoder: EncoderName, shape: Sequence[int], *, stacked: bool = False, 
 
 def torso_of(encoder: EncoderName, spec: EnvSpec, *, layer_norm: bool = False) -> Torso:
     """The convolutions for the images of an environment."""
-    return torso(encoder, spec.observation_space.shape or (), stacked=spec.frame_stack > 1, layer_norm=layer_norm)
+    shape = spec.observation_space.shape or ()
+    stacked = spec.frame_stack > 1 and shape[0] == spec.frame_stack  # else something has moved them
+    return torso(encoder, shape, stacked=stacked, layer_norm=layer_norm)
 
 
 def encoder_problem(encoder: EncoderName, spec: EnvSpec) -> str | None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rltrain.core import ConfigError, first_line
 from rltrain.launch.group import Group
 from rltrain.launch.job import Event, Job, Losses
 from rltrain.records import RunRecord, Status
@@ -72,7 +73,12 @@ class Tuner:
         return self._waiting.popleft() if self._waiting else None
 
     def _start(self, held: Held) -> None:
-        config = self.study.space.config(held.values)
+        try:
+            config = self.study.space.config(held.values)
+        except ConfigError as error:  # values that do not go together, of which each goes by itself
+            self.study.fail(held, first_line(error))
+            self.study.release(held)
+            return
         group = Group.write(held.folder, config, self.study.seeds)
         work = self._open[held.number] = Work(held, group)
         if misfit := self.study.space.misfits(config):

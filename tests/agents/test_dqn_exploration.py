@@ -219,6 +219,7 @@ def test_that_many_environments_make_gradient_steps_rarer_is_told(settings, told
         ("agent.target_update_interval", {"target_update_interval": 1_001}),
         ("agent.target_update_interval", {"tau": 0.005, "target_update_interval": 6}),
         (None, {"tau": 0.005, "target_update_interval": 5}),
+        (None, {"tau": 0.001, "target_update_interval": 4, "train_freq": 4}),  # as often as it learns
         (None, {"train_freq": 1_000, "target_update_interval": 1_000, "learning_starts": 999}),
         (None, {"train_freq": 600, "learning_starts": 600}),
     ],
@@ -240,7 +241,6 @@ def test_one_block_of_gradient_steps_is_enough_to_learn():
         ({"noisy_std": 0.1}, "noisy_std is for noisy: true"),
         ({"noisy": True, "heads": 3}, "heads are for a selector"),
         ({"visits": {"hash": "bins", "bits": 4}}, "bits is not for hash bins"),
-        ({"prioritized": {"alpha": 0.0, "beta": 0.5}}, "beta does nothing where alpha is 0"),
     ],
 )
 def test_settings_that_do_nothing_together_are_refused(settings, message):

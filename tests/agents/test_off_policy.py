@@ -6,7 +6,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from rltrain.config.load import from_dict
 from rltrain.continuous import Minibatch
@@ -167,6 +166,12 @@ def test_an_actor_at_the_end_of_its_tanh_gives_the_end_of_the_box_and_never_more
 def test_priorities_are_the_errors_of_the_critics_and_go_on_from_a_saved_state(name):
     made, again = (agent(name, seed, prioritized={}, n_step=3, gradient_steps=2) for seed in (0, 1))
     play(made, 100)
+    drawn, sample = [], made._sample
+    made._sample = lambda rows: drawn.append(sample(rows)) or drawn[-1]
+    error = made._gradient_steps(1)["train/td_error"]().reshape(16, -1).mean(1)
+    last = {row: (abs(each) + 1e-6) ** 0.6 for row, each in zip(drawn[0].indices, error, strict=True)}
+    found = made.replay._priorities._tree[np.array(list(last))]
+    np.testing.assert_allclose(found, list(last.values()), rtol=1e-5)
     batch = made._sample(16)
     before = batch.indices.copy()
     made._prioritize(batch, np.arange(32, dtype=np.float32).reshape(16, 2) - 31)  # of two critics
@@ -227,9 +232,13 @@ def test_what_is_no_number_is_not_normalised(space, fits):
     assert [problem.path for problem in found] == ["agent.normalize_observation"] * (not fits)
 
 
-def test_a_limit_of_a_noise_that_is_not_there_is_refused():
-    with pytest.raises(ValidationError, match="target_noise_clip does nothing"):
-        agent("td3", target_policy_noise=0.0, target_noise_clip=0.3)
+def test_what_has_no_effect_beside_another_setting_is_told():
+    def told(**settings):
+        return list(agent("td3", **settings)._config.notes(agent()._spec))
+
+    assert told(target_policy_noise=0.0) == told(target_noise_clip=0.3) == told(prioritized={}) == []
+    assert "target_noise_clip does nothing" in told(target_policy_noise=0.0, target_noise_clip=0.3)[0]
+    assert "drawn uniformly" in told(prioritized={"alpha": 0.0})[0]
 
 
 @pytest.mark.parametrize("name", AGENTS)

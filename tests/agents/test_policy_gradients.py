@@ -7,14 +7,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from policies import AGENTS, CRITICS, LINE, TWO, agent, either, entropy, outputs, play, spec
-from pydantic import ValidationError
 
 from rltrain import checkpoint
 from rltrain.config.load import from_dict
 from rltrain.experiment import build
-from rltrain.fitting import problems
+from rltrain.fitting import notes, problems
 from rltrain.nn.modules import module_network
-from rltrain.registry import settings_class
 
 HERE = np.array([[1.0, 0.0]], np.float32)
 SEEDS = range(20)
@@ -267,13 +265,15 @@ def test_settings_that_do_not_fit_are_refused_with_their_place(name, settings, p
     ("name", "settings", "words"),
     [
         ("reinforce", {"baseline": False, "vf_coef": 0.1}, "vf_coef does nothing without a baseline"),
-        ("reinforce", {"baseline": False, "shared_network": True}, "shared_network does nothing without"),
+        ("reinforce", {"baseline": False, "shared_network": True}, "shared_network does nothing without a baseline"),
+        ("reinforce", {"optimizer": "sgd", "optimizer_eps": 1e-3}, "optimizer_eps does nothing with sgd"),
         ("a2c", {"optimizer": "sgd", "optimizer_eps": 1e-3}, "optimizer_eps does nothing with sgd"),
     ],
 )
-def test_settings_without_effect_are_refused(name, settings, words):
-    with pytest.raises(ValidationError, match=words):
-        settings_class("agents", name)(name=name, **settings)
+def test_settings_that_another_has_put_out_of_use_are_told(name, settings, words):
+    """Not refused: a search may switch what they belong to."""
+    assert notes(config(name, "CartPole-v1", **settings)) == [f"agent.{words}"]
+    assert notes(config(name, "CartPole-v1", **dict(list(settings.items())[:1]))) == []
 
 
 @pytest.mark.parametrize("name", ["reinforce", "actor_critic", "a2c", "ppo"])

@@ -167,7 +167,7 @@ def test_every_bonus_sees_pixels_beside_an_agent_that_does(name, agent):
 
 def test_the_memory_of_long_episodes_of_pixels_is_told():
     made = config("ppo", "rltrain/Catch-v0", [{"name": "episodic", "memory_size": 2_000_000}], num_envs=2)
-    assert "episodic remembers 2,000,000 observations of an episode: 0.7 GiB at most" in notes(made)
+    assert "episodic remembers 2,000,000 observations of an episode: 1.5 GiB at most" in notes(made)
     assert not [told for told in notes(config("ppo", "rltrain/Catch-v0", [{"name": "episodic"}])) if "episodic" in told]
 
 

@@ -121,6 +121,20 @@ def test_a_seed_that_fails_fails_its_trial_with_its_reason_and_the_others_go_on(
     assert "3,failed,,0." in (study.folder / "trials.csv").read_text()
 
 
+def test_values_that_do_not_go_together_fail_their_trial_and_the_others_go_on(bench):
+    """A gaussian posterior has no noise_shape: each of the two goes by itself, and one pair of four does not."""
+    part = "exploration={name: thompson, posterior: normal_inverse_gamma}"
+    posteriors = "exploration.posterior: {choice: [gaussian, normal_inverse_gamma]}"
+    search = f"tune.search={{{posteriors}, exploration.noise_shape: {{choice: [2.0, 3.0]}}}}"
+    study = bench.open(SEARCH, part, "tune.sampler=grid", "tune.trials=null", search)
+    trials = bench.search(study)
+    assert sorted(states(trials)) == ["COMPLETE"] * 3 + ["FAIL"]
+    (failed,) = [trial for trial in trials if trial.state.name == "FAIL"]
+    assert failed.params == {"exploration.posterior": "gaussian", "exploration.noise_shape": 3.0}
+    assert "noise_shape is for posterior normal_inverse_gamma" in failed.user_attrs["reason"]
+    assert not study.held
+
+
 def test_a_metric_that_no_run_logs_fails_with_the_names_of_those_that_there_are(bench):
     study = bench.open(SEARCH, "tune.objective=eval/retrun", "tune.trials=1")
     (trial,) = bench.search(study)

@@ -1,6 +1,6 @@
 """SAC on HalfCheetah and Hopper beside a published curve, at the same steps: runs, figures and the picture.
 
-    .venv/bin/python benchmarks/mujoco.py [--seeds 100-102] [--steps 60000] [--workers 2]
+    .venv/bin/python benchmarks/mujoco.py [--seeds 100-102] [--steps 100000] [--workers 2]
 
 Every 5,000 steps the greedy policy plays ten episodes. Runs stay in runs/mujoco and are gone on with; what is whole
 is only read. Results go to benchmarks/results/mujoco.json and docs/images/mujoco.png (needs matplotlib, extra mujoco).
@@ -87,7 +87,7 @@ def main() -> None:
     """Train, gather, write, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="100-102")
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     curves = {task: trained(task, options.seeds, options.steps, options.workers) for task in NAMES}

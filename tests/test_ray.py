@@ -27,7 +27,7 @@ RUN = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}
 exploration: {name: epsilon_greedy, epsilon: 0.2}
-train: {total_steps: 12_000, log_every: 100, compile: off}
+train: {total_steps: 48_000, log_every: 100, compile: off}
 eval: {every: 500, episodes: 5}
 checkpoint: {every: 500}
 device: cpu

@@ -214,6 +214,8 @@ def test_workers_save_and_end_when_their_parent_is_killed_and_when_it_is_told_to
         "train", tiny, ENDLESS, "train.compile=off", "--seeds", "3,5,8", "--workers", 2, "--run-dir", folder
     )
     wait(lambda: saved(folder, 3, 5))
+    logged = [metrics_of(folder / f"seed-{seed}") for seed in (3, 5)]
+    wait(lambda: all(metrics_of(folder / f"seed-{seed}") != log for seed, log in zip((3, 5), logged, strict=True)))
     workers = [pid_of(folder / f"seed-{seed}") for seed in (3, 5)]
     process.kill()
     process.communicate(timeout=60)

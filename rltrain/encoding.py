@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rltrain.core import Array, EnvSpec, State
-from rltrain.moments import RunningMoments
+from rltrain.core import Array, EnvSpec
+from rltrain.moments import Standardizer
 
 LONGEST = 120
 """Letters in which a message names a simple space."""
@@ -105,33 +105,19 @@ class Encoder:
 
 
 class NormalizingEncoder(Encoder):
-    """Numbers as clip((x - mean) / sqrt(variance + 1e-8), -10, 10), by the moments of all that `update` was given."""
+    """Numbers with mean 0 and variance 1 by all that `update` was given, cut to -10 ... 10."""
 
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__(space)
-        self.moments = RunningMoments((self.size,))
-        self._deviation: Array | None = None  # kept while the moments stay as they are
+        self.moments = Standardizer((self.size,), epsilon=1e-8, clip=10.0)
 
     def update(self, obs: Array) -> None:
         """Take in observations (n, *obs_shape)."""
         self.moments.update(super().__call__(obs))
-        self._deviation = None
 
     def __call__(self, obs: Array) -> Array:
         """(N, *obs_shape) -> (N, size) float32."""
-        if self._deviation is None:
-            self._deviation = np.sqrt(self.moments.var + 1e-8)
-        normal = (super().__call__(obs) - self.moments.mean) / self._deviation
-        return np.asarray(np.minimum(np.maximum(normal, -CLIP), CLIP), np.float32)
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore the moments."""
-        self.moments.load_state_dict(state)
-        self._deviation = None
-
-
-CLIP = 10.0
-"""Greatest absolute value of a normalised number."""
+        return self.moments(super().__call__(obs))
 
 
 class UnitBox:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from rltrain.compilable import compilable
 from rltrain.core import Array, EnvSpec, Metrics, State, Transition
 from rltrain.encoding import Encoder
-from rltrain.moments import RunningMoments
+from rltrain.moments import RunningMoments, Standardizer
 from rltrain.nn.blueprint import Blueprint
 from rltrain.nn.fused import FusedMLP
 from rltrain.nn.networks import load_network_state, network_state
@@ -86,32 +86,13 @@ class Bonus(ABC):
         self.steps = int(state["steps"])
 
 
-class Whitener:
+def whitener(size: int) -> Standardizer:
     """clip((x - mean) / std, -5, 5), by the running moments of everything that was seen.
 
     A number that has never changed becomes 0 where it stays what it was, and the bound where it does not.
     Source: Burda et al. 2018, section 2.4. https://arxiv.org/abs/1810.12894
     """
-
-    def __init__(self, size: int) -> None:
-        self._moments = RunningMoments((size,))
-
-    def update(self, rows: Array) -> None:
-        """Take in rows (n, D)."""
-        self._moments.update(rows)
-
-    def __call__(self, rows: Array) -> Array:
-        """Whitened rows (n, D) float32."""
-        white = (rows - self._moments.mean) / np.sqrt(self._moments.var + 1e-12)
-        return np.minimum(np.maximum(white, -WHITE_BOUND), WHITE_BOUND).astype(np.float32)
-
-    def state_dict(self) -> State:
-        """Moments."""
-        return self._moments.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore the moments."""
-        self._moments.load_state_dict(state)
+    return Standardizer((size,), epsilon=1e-12, clip=WHITE_BOUND)
 
 
 class ReturnScale:
@@ -218,7 +199,7 @@ class LearntBonus(Bonus):
     def __init__(self, config: LearntSettings, spec: EnvSpec) -> None:
         super().__init__(config, spec)
         self.encode = Encoder(spec.observation_space)
-        self.white = Whitener(self.encode.size)
+        self.white = whitener(self.encode.size)
         self.losses: dict[str, float] = {}  # of the latest batch
 
     def metrics(self) -> Metrics:

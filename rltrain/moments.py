@@ -1,4 +1,4 @@
-"""Mean and variance of a stream of vectors."""
+"""Mean and variance of a stream of vectors, and vectors in their units."""
 
 from __future__ import annotations
 
@@ -50,3 +50,30 @@ class RunningMoments:
         self.count = int(state["count"])
         self.mean = np.array(state["mean"], np.float64)
         self._squares = np.array(state["squares"], np.float64)
+
+
+class Standardizer(RunningMoments):
+    """clip((x - mean) / sqrt(variance + epsilon), -clip, clip), by everything given to `update`."""
+
+    def __init__(self, shape: tuple[int, ...], *, epsilon: float, clip: float) -> None:
+        super().__init__(shape)
+        self._epsilon, self._clip = epsilon, clip
+        self._deviation: Array | None = None  # kept while the moments stay as they are
+
+    def __call__(self, rows: Array) -> Array:
+        """Rows (n, *shape) float32."""
+        if self._deviation is None:
+            self._deviation = np.sqrt(self.var + self._epsilon)
+        normal = (rows - self.mean) / self._deviation
+        clip = self._clip
+        return np.asarray(np.minimum(np.maximum(normal, -clip), clip), np.float32)  # np.clip costs three times as much
+
+    def update(self, rows: Array) -> None:
+        """Take in rows (n, *shape)."""
+        super().update(rows)
+        self._deviation = None
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._deviation = None

@@ -212,4 +212,4 @@ class OffPolicyAgent(ABC):
         self._steps = state["steps"]
         self._trained_at = state["trained_at"]
         if isinstance(self._encode, NormalizingEncoder):
-            self._encode.load_state_dict(state["seen"])
+            self._encode.moments.load_state_dict(state["seen"])

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
 from rltrain.encoding import Encoder, vector_problem
-from rltrain.intrinsic import Bonus, BonusSettings, Whitener
+from rltrain.intrinsic import Bonus, BonusSettings, whitener
 from rltrain.memory import WORTH_TELLING
 from rltrain.schedules import Constant, ScheduleSetting
 
@@ -62,7 +62,7 @@ class Episodic(Bonus):
         super().__init__(config, spec)
         self._config = config
         self._encode = Encoder(spec.observation_space)
-        self._white = Whitener(self._encode.size)
+        self._white = whitener(self._encode.size)
         self._memory = np.zeros((spec.num_envs, min(FIRST_ROWS, config.memory_size), self._encode.size), np.float32)
         self.seen = np.zeros(spec.num_envs, np.int64)  # (N,) observations of the open episodes
         self._distance_sum, self._distance_count = 0.0, 0

@@ -6,7 +6,7 @@ import torch
 from streams import bonus, spec, step, walk
 
 from rltrain.bonuses.rnd import _squared_error
-from rltrain.intrinsic import Gathered, ReturnScale, Whitener
+from rltrain.intrinsic import Gathered, ReturnScale, whitener
 from rltrain.nn.optimizers import Diverged
 
 
@@ -54,7 +54,7 @@ def test_the_bonus_is_the_error_before_learning_divided_by_the_deviation_of_the_
 def test_whitening_is_numpys_and_cut_at_five_deviations():
     rng = np.random.default_rng(0)
     rows = rng.normal(3.0, [1e-3, 1.0, 1e3], (400, 3))
-    white = Whitener(3)
+    white = whitener(3)
     for part in np.split(rows, [1, 9, 200]):
         white.update(part)
     np.testing.assert_allclose(white(rows), (rows - rows.mean(0)) / rows.std(0), rtol=1e-4, atol=1e-5)

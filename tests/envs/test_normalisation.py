@@ -10,7 +10,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.envs.vector import begin, load_wrapper_state, make_vector, restore, snapshot, wrapper_state
 from rltrain.experiment import build
 from rltrain.fitting import problems
-from rltrain.moments import RunningMoments
+from rltrain.moments import RunningMoments, Standardizer
 
 
 def settings(env_id, *wrappers, **kwargs):
@@ -75,6 +75,17 @@ def test_observation_statistics_are_numpys_with_resets_counted_once():
     assert state["count"] == len(everything) == 3 + 300 * 3 + ends.sum()
     np.testing.assert_allclose(state["mean"], everything.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(variance(state), everything.var(axis=0), rtol=1e-5)
+
+
+def test_numbers_in_units_of_their_deviation_by_hand_before_and_after_a_restore():
+    """1 and 3 have mean 2 and variance 1; 0 and 8 mean 4 and variance 16. With epsilon 0 and cut at 2."""
+    rows = np.array([[1.0], [3.0], [9.0]])
+    first, second = (Standardizer((1,), epsilon=0.0, clip=2.0) for _ in range(2))
+    first.update(rows[:2])
+    second.update(np.array([[0.0], [8.0]]))
+    assert first(rows).tolist() == [[-1.0], [1.0], [2.0]]
+    first.load_state_dict(second.state_dict())
+    assert first(rows).tolist() == [[-0.75], [-0.25], [1.25]]
 
 
 def test_the_last_observation_of_an_episode_is_normalised_as_any_other():

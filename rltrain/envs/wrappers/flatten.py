@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -25,10 +24,10 @@ class Flatten:
 
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         """Return `env`, flattened. Raises ValueError where an observation has no fixed numbers."""
-        with suppress(NotImplementedError):
-            flat = FlattenObservation(env)
-            if isinstance(flat.observation_space, gym.spaces.Box):
-                return flat
         space = env.observation_space
-        other = "minigrid_image" if has_mission(space) else "a wrapper of your own"
-        raise ValueError(f"flatten makes no vector of {in_words(space)}: use {other} instead")
+        if has_mission(space):  # Gymnasium has no flattening for it
+            raise ValueError(f"flatten makes no vector of {in_words(space)}: use minigrid_image instead")
+        flat = FlattenObservation(env)
+        if not isinstance(flat.observation_space, gym.spaces.Box):
+            raise ValueError(f"flatten makes no vector of {in_words(space)}: use a wrapper of your own instead")
+        return flat

@@ -59,13 +59,14 @@ def test_a_seed_logs_through_ray_what_it_logs_alone(tiny, tmp_path):
 def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_driver(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "Host", Distant)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    steps = ("train.total_steps=4_000", "train.compile=off")
+    total = 20_000
+    steps = (f"train.total_steps={total}", "train.compile=off")
     (job,), ray, events, logged = jobs(tiny, tmp_path / "group", (1,), *steps), Ray(cpus=1), [], []
 
     def listen(event):
         events.append(event)
         if event.kind == "progress":
-            assert is_locked(job.folder)
+            assert is_locked(job.folder) or event.data["step"] == total  # told together with the end
             logged.append((event.data["eval_step"], RunRecord(job.folder).curve("eval/return").steps.tolist()))
             if list(job.folder.glob("checkpoints/step-*")) and len(ray.actors) == 1 and not ray.actors[0].lost:
                 ray.actors[0].lose()
@@ -79,7 +80,7 @@ def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_
     assert events[-1].data["run"] == str(job.folder)
     assert run.sittings[1]["from_step"] > 0
     assert metrics_of(job.folder) == alone(tiny, tmp_path / "alone", 1, *steps)
-    assert checkpoint.find(job.folder / "checkpoints", "last").name == "step-000000004000"
+    assert checkpoint.find(job.folder / "checkpoints", "last").name == f"step-{total:012}"
     assert not is_locked(job.folder)
     ray.actors[0].made.result()._clean()  # its machine is not really gone
     assert not list(tmp_path.glob("rltrain-run-*"))

@@ -116,7 +116,7 @@ class FollowedLearner(Learner):
         load_network_state(self.target, state["target"])
 
 
-class Minibatch(NamedTuple):
+class EncodedBatch(NamedTuple):
     """What a gradient step sees."""
 
     obs: Tensor  # (B, I)
@@ -201,7 +201,7 @@ class ContinuousAgent(OffPolicyAgent):
         totals: list[Any] = [0.0, 0.0]
         for at in range(0, count * size, size):
             self._updates += 1
-            batch = Minibatch(*(column[at : at + size] for column in whole))
+            batch = EncodedBatch(*(column[at : at + size] for column in whole))
             norms, parts = step(self._updates % self.policy_delay == 0, rates, *batch)
             totals = [total + norm for total, norm in zip(totals, norms, strict=True)]
         for total, setting in zip(totals, (CRITIC_RATE, "agent.learning_rate"), strict=True):
@@ -209,11 +209,11 @@ class ContinuousAgent(OffPolicyAgent):
         self._prioritize(rows, parts[1])
         return {**self._metrics(batch, *parts), "train/learning_rate": rate}
 
-    def _minibatch(self, batch: Batch) -> Minibatch:
+    def _minibatch(self, batch: Batch) -> EncodedBatch:
         """Rows from replay, as the networks see them, where they are."""
         obs, next_obs, action = self._encode(batch.obs), self._encode(batch.next_obs), self.box.unit(batch.action)
         columns = (obs, action, batch.reward, batch.discount, batch.weight, next_obs, self._noise(len(obs)))
-        return Minibatch(*(to_device(column, self.critic.network.device) for column in columns))
+        return EncodedBatch(*(to_device(column, self.critic.network.device) for column in columns))
 
     def _noise(self, rows: int) -> Array:
         """What a gradient step needs of chance (rows, W), drawn in NumPy whatever the device."""
@@ -221,7 +221,7 @@ class ContinuousAgent(OffPolicyAgent):
 
     def _runner(self) -> Callable[..., tuple[Norms, Any]]:
         def step(due: bool, rates: Any, *columns: Tensor) -> tuple[Norms, Any]:
-            return self._gradient_step(Minibatch(*columns), rates[0], rates[1], due)
+            return self._gradient_step(EncodedBatch(*columns), rates[0], rates[1], due)
 
         self._run, network = step, self.critic.network
         if network.device is not None:
@@ -236,7 +236,7 @@ class ContinuousAgent(OffPolicyAgent):
 
     @abstractmethod
     def _gradient_step(
-        self, batch: Minibatch, critic_rate: Any, actor_rate: Any, due: bool
+        self, batch: EncodedBatch, critic_rate: Any, actor_rate: Any, due: bool
     ) -> tuple[Norms, tuple[Any, ...]]:
         """One step of the critic, and of the actor where it is due.
 
@@ -244,7 +244,7 @@ class ContinuousAgent(OffPolicyAgent):
         """
 
     @abstractmethod
-    def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
+    def _metrics(self, batch: EncodedBatch, *parts: Any) -> Metrics:
         """What is told of a gradient step."""
 
     def state_dict(self) -> State:

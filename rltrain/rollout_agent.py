@@ -34,7 +34,7 @@ class RolloutSettings(OnPolicySettings):
             )
 
 
-class Batch(NamedTuple):
+class RolloutBatch(NamedTuple):
     """What a gradient step sees, each (B, ...)."""
 
     obs: Tensor  # (B, I)
@@ -44,15 +44,15 @@ class Batch(NamedTuple):
     old_log_prob: Tensor  # (B,)
     old_value: Tensor  # (B, H)
 
-    def take(self, rows: Any) -> Batch:
+    def take(self, rows: Any) -> RolloutBatch:
         """Some rows."""
-        return Batch(*(column[rows] for column in self))
+        return RolloutBatch(*(column[rows] for column in self))
 
 
 class Minibatch(NamedTuple):
     """Some rows of the rollouts of all ranks."""
 
-    own: Batch  # (B', ...) those of this rank
+    own: RolloutBatch  # (B', ...) those of this rank
     among: Tensor  # (B,) the advantages of all
     share: float  # B' / B
 
@@ -100,7 +100,7 @@ class RolloutAgent(OnPolicyAgent):
     def _learn(self) -> Metrics:
         """Learn from the full rollout."""
 
-    def _collected(self, gamma: float, lam: float) -> Batch:
+    def _collected(self, gamma: float, lam: float) -> RolloutBatch:
         """The rollout's rows (T * N), with advantages and value targets, under the policy that acted."""
         rollout, device = self.rollout, self.network.device
         seen = to_device(rollout.everything_seen(), device)  # once: images are large
@@ -113,8 +113,8 @@ class RolloutAgent(OnPolicyAgent):
         advantage, target = advantages[:, 0], advantages + values[:count]
         if intrinsic is not None:
             advantage = intrinsic.extrinsic_coef * advantage + intrinsic.coef * advantages[:, 1]
-        batch = Batch(seen[:count], choice, advantage, target, log_prob, values[:count])
-        return Batch(*(to_device(column, device) for column in batch))
+        batch = RolloutBatch(seen[:count], choice, advantage, target, log_prob, values[:count])
+        return RolloutBatch(*(to_device(column, device) for column in batch))
 
     def _everyone(self, column: Tensor) -> Tensor:
         """A column of all ranks' rows (T * R * N, ...), from that of this rank's (T * N, ...)."""
@@ -122,7 +122,7 @@ class RolloutAgent(OnPolicyAgent):
         ranks = self._team.gather(column.reshape(*self.rollout.over.shape, *rest))  # (R, T, N, ...)
         return ranks.swapaxes(0, 1).reshape(-1, *rest)
 
-    def _minibatches(self, batch: Batch, among: Tensor, size: int) -> Iterator[Minibatch]:
+    def _minibatches(self, batch: RolloutBatch, among: Tensor, size: int) -> Iterator[Minibatch]:
         """All rows in random order, `size` at a time: of each what is here, and the advantages of all of it.
 
         A rank that has no row of a minibatch takes any, and it counts nothing.

@@ -19,13 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rltrain.continuous import (
-    ContinuousAgent,
-    ContinuousSettings,
-    FollowedLearner,
-    Minibatch,
-    Norms,
-)
+from rltrain.continuous import ContinuousAgent, ContinuousSettings, EncodedBatch, FollowedLearner, Norms
 from rltrain.core import ActionNoise, Array, EnvSpec, Metrics, State
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, namespace, side_by_side
@@ -63,7 +57,7 @@ class DDPG(ContinuousAgent):
         return self.critic.network.infer(side_by_side(seen, action))[:, 0]
 
     def _gradient_step(
-        self, batch: Minibatch, critic_rate: Any, actor_rate: Any, due: bool
+        self, batch: EncodedBatch, critic_rate: Any, actor_rate: Any, due: bool
     ) -> tuple[Norms, tuple[Any, ...]]:
         config, critic, actor = self._config, self.critic, self.actor
         target = losses.td_target(batch.reward, batch.discount, self._next_value(batch.next_obs, batch.noise))
@@ -77,7 +71,7 @@ class DDPG(ContinuousAgent):
             critic.follow(config.tau)
         return norms, (target, error)
 
-    def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
+    def _metrics(self, batch: EncodedBatch, *parts: Any) -> Metrics:
         target, error = parts
         return {
             "train/critic_loss": lambda: losses.critic_loss(target[:, None] - error, target, batch.weight),
@@ -105,7 +99,7 @@ class DDPG(ContinuousAgent):
         """Gradient of -mean Q_1(s, tanh(o)) at the actor's outputs o (B, D): dQ/da (1 - tanh^2 o)."""
         action = namespace(outputs).tanh(outputs)
         x = side_by_side(obs, action)
-        at_inputs = self.critic.network.input_gradient(losses.value_gradient, x, columns=FIRST)
+        at_inputs = self.critic.network.input_gradient(losses.mean_value_gradient, x, columns=FIRST)
         return at_inputs[:, obs.shape[1] :] * (1 - action * action), None
 
     def state_dict(self) -> State:

@@ -26,7 +26,7 @@ from rltrain.nn import policy_losses as losses
 from rltrain.nn.arrays import Tensor, namespace, to_device
 from rltrain.nn.optimizers import descend
 from rltrain.on_policy import explained_variance, output_gradient
-from rltrain.rollout_agent import Batch, Minibatch, minibatch_problems, minibatch_steps
+from rltrain.rollout_agent import Minibatch, RolloutBatch, minibatch_problems, minibatch_steps
 from rltrain.schedules import Constant, LearningRate, ScheduleSetting
 from rltrain.sde import SDERolloutAgent, SDESettings
 
@@ -95,7 +95,7 @@ class PPO(SDERolloutAgent):
         early = {} if config.target_kl is None else {"train/early_stop": float(stops)}
         return self._metrics(batch, part, learnt, clip, clip_vf) | early
 
-    def _every_minibatch(self, batch: Batch) -> Iterator[Minibatch]:
+    def _every_minibatch(self, batch: RolloutBatch) -> Iterator[Minibatch]:
         """Every epoch's, in a random order of its own."""
         among = self._everyone(batch.advantage)
         for _ in range(self._config.n_epochs):
@@ -127,7 +127,9 @@ class PPO(SDERolloutAgent):
         grad = output_gradient(d_value, pull(d_log_prob, -config.ent_coef / len(value)))
         return grad, (log_prob - old_log_prob, value, entropy)
 
-    def _metrics(self, batch: Batch, part: Minibatch, learnt: Any, clip: Tensor, clip_vf: Tensor | None) -> Metrics:
+    def _metrics(
+        self, batch: RolloutBatch, part: Minibatch, learnt: Any, clip: Tensor, clip_vf: Tensor | None
+    ) -> Metrics:
         """Of the last minibatch, but the explained variance of the whole rollout."""
         _, _, advantage, target, old_log_prob, old_value = part.own
         log_ratio, value, entropy = learnt

@@ -59,7 +59,7 @@ class ReinforceSettings(OnPolicySettings):
         return total_steps // (100 * self.episodes_per_update)
 
 
-class Episode:
+class Trajectory:
     """What happened in one episode so far, a list for each column."""
 
     COLUMNS = ("obs", "choice", "reward")
@@ -87,8 +87,8 @@ class Reinforce(OnPolicyAgent):
 
     def __init__(self, config: Any, spec: EnvSpec, *, exploration: None, rng: np.random.Generator, device: str) -> None:
         super().__init__(config, spec, exploration=exploration, rng=rng, device=device)
-        self._open = [Episode() for _ in range(spec.num_envs)]
-        self._ended: list[Episode] = []
+        self._open = [Trajectory() for _ in range(spec.num_envs)]
+        self._ended: list[Trajectory] = []
 
     @property
     def value_heads(self) -> int:
@@ -107,7 +107,7 @@ class Reinforce(OnPolicyAgent):
                 if not transition.terminated[n]:
                     episode.cut = self._encode(transition.next_obs[n : n + 1])[0].copy()
                 self._ended.append(episode)
-                self._open[n] = Episode()
+                self._open[n] = Trajectory()
 
     def update(self) -> Metrics:
         """One gradient step when enough episodes have ended."""
@@ -140,7 +140,7 @@ class Reinforce(OnPolicyAgent):
             metrics |= explained_variance(value, target)
         return metrics
 
-    def _returns(self, episode: Episode) -> Array:
+    def _returns(self, episode: Trajectory) -> Array:
         """G_t of every step, (L,)."""
         total, returns = 0.0, np.zeros(len(episode.reward), np.float32)
         if episode.cut is not None and self._config.baseline:
@@ -171,7 +171,7 @@ class Reinforce(OnPolicyAgent):
 
     def abandon(self, env: int) -> None:
         """Forget the steps of an episode that begins anew."""
-        self._open[env] = Episode()
+        self._open[env] = Trajectory()
 
     def state_dict(self) -> State:
         """As every agent's, and the episodes that wait for the next update."""
@@ -186,8 +186,8 @@ class Reinforce(OnPolicyAgent):
         self._open, self._ended = _episodes(state["open"]), _episodes(state["ended"])
 
 
-def _episodes(states: list[State]) -> list[Episode]:
-    episodes = [Episode() for _ in states]
+def _episodes(states: list[State]) -> list[Trajectory]:
+    episodes = [Trajectory() for _ in states]
     for episode, state in zip(episodes, states, strict=True):
         episode.load_state_dict(state)
     return episodes

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from rltrain.continuous import ContinuousAgent, ContinuousSettings, Learner, Minibatch, Norms
+from rltrain.continuous import ContinuousAgent, ContinuousSettings, EncodedBatch, Learner, Norms
 from rltrain.core import Array, EnvSpec, Metrics, Problem, State
 from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, copy_into, namespace, side_by_side, to_device, to_numpy
@@ -140,7 +140,7 @@ class SAC(ContinuousAgent):
         return self._rng.standard_normal((rows, 2 * self.box.size), np.float32)
 
     def _gradient_step(
-        self, batch: Minibatch, critic_rate: Any, actor_rate: Any, due: bool
+        self, batch: EncodedBatch, critic_rate: Any, actor_rate: Any, due: bool
     ) -> tuple[Norms, tuple[Any, ...]]:
         config, critic, actor = self._config, self.critic, self.actor
         noise, next_noise = batch.noise[:, : self.box.size], batch.noise[:, self.box.size :]
@@ -157,7 +157,7 @@ class SAC(ContinuousAgent):
         critic.follow(config.tau)
         return (critic_norm, actor_norm), (target, error, log_prob, alpha)
 
-    def _target(self, batch: Minibatch, noise: Tensor, alpha: Tensor) -> Tensor:
+    def _target(self, batch: EncodedBatch, noise: Tensor, alpha: Tensor) -> Tensor:
         """y = r + discount (min_k Q_k(s', a') - alpha log pi(a'|s')) (B,), by the target critics and the policy."""
         q, log_prob = self._next(batch.next_obs, noise)
         return losses.td_target(batch.reward, batch.discount, self._value(q) - alpha * log_prob)
@@ -190,7 +190,7 @@ class SAC(ContinuousAgent):
         at_inputs = self.critic.network.input_gradient(self._value_gradient, x)
         return drawn.pull(at_inputs[:, obs.shape[1] :], alpha / len(obs)), drawn.log_prob
 
-    def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
+    def _metrics(self, batch: EncodedBatch, *parts: Any) -> Metrics:
         target, error, log_prob, alpha = parts
         return {
             "train/critic_loss": lambda: 0.5 * (batch.weight[:, None] * error**2).sum(1),
@@ -201,7 +201,7 @@ class SAC(ContinuousAgent):
             "exploration/temperature": alpha,
         }
 
-    def _actor_loss(self, batch: Minibatch, alpha: Tensor) -> Tensor:
+    def _actor_loss(self, batch: EncodedBatch, alpha: Tensor) -> Tensor:
         """alpha log pi - `_value` (B,)."""
         drawn = self._draw(batch.obs, batch.noise[:, : self.box.size])
         q = self.critic.network.evaluate(side_by_side(batch.obs, drawn.action))

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rltrain.agents.sac import SAC, SACSettings
-from rltrain.continuous import Minibatch
+from rltrain.continuous import EncodedBatch
 from rltrain.core import EnvSpec, Metrics
 from rltrain.nn import distributional, losses
 from rltrain.nn.arrays import Tensor, side_by_side, to_device
@@ -63,7 +63,7 @@ class TQC(SAC):
         """Quantiles of each, M."""
         return int(self._config.n_quantiles)
 
-    def _target(self, batch: Minibatch, noise: Tensor, alpha: Tensor) -> Tensor:
+    def _target(self, batch: EncodedBatch, noise: Tensor, alpha: Tensor) -> Tensor:
         """Quantiles (B, J) of the soft return, without the highest."""
         q, log_prob = self._next(batch.next_obs, noise)
         kept = q.shape[1] - self.critics * self._config.top_quantiles_to_drop
@@ -75,7 +75,7 @@ class TQC(SAC):
         return q.mean(1)
 
     def _value_gradient(self, q: Tensor) -> tuple[Tensor, None]:
-        return losses.value_gradient(q)
+        return losses.mean_value_gradient(q)
 
     def _critic_gradient(self, q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient at all quantiles (B, K M); an action is one, and the one that was taken."""
@@ -83,7 +83,7 @@ class TQC(SAC):
         grad, error = distributional.quantile_gradient(q[:, None], first, target, weight, self._fractions)
         return grad[:, 0], error
 
-    def _metrics(self, batch: Minibatch, *parts: Any) -> Metrics:
+    def _metrics(self, batch: EncodedBatch, *parts: Any) -> Metrics:
         target, error, log_prob, alpha = parts
         told = super()._metrics(batch, target.mean(1), error[:, None], log_prob, alpha)
         seen = side_by_side(batch.obs, batch.action)

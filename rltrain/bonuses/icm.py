@@ -30,7 +30,7 @@ class ICMSettings(LearntSettings):
             yield Problem("bonuses", f"icm predicts actions: {problem}; rnd does not need them")
 
 
-class Choices:
+class DiscreteActions:
     """Actions that are choices, one-hot; the loss of outputs is the cross-entropy, summed over the choices of a row."""
 
     def __init__(self, space: gym.Space[Any]) -> None:
@@ -46,7 +46,7 @@ class Choices:
         return told.pull(np.full(len(action), -1 / len(action), np.float32), 0.0), float(-told.log_prob.mean())
 
 
-class Amounts:
+class ContinuousActions:
     """Continuous actions, brought to -1 ... 1 where they have bounds; the loss is half the squared error."""
 
     def __init__(self, space: gym.spaces.Box) -> None:
@@ -87,7 +87,7 @@ class ICM(LearntBonus):
     def __init__(self, config: ICMSettings, spec: EnvSpec, *, rng: np.random.Generator) -> None:
         super().__init__(config, spec)
         space = spec.action_space
-        self.actions = Amounts(space) if isinstance(space, gym.spaces.Box) else Choices(space)
+        self.actions = ContinuousActions(space) if isinstance(space, gym.spaces.Box) else DiscreteActions(space)
         self._weight_decay = config.weight_decay
         inputs, size, actions = self.encode.size, config.features, self.actions.size
 

@@ -62,7 +62,7 @@ def critic_gradient(q: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, 
     return error * weight[:, None] * (-1 / len(q)), error
 
 
-def value_gradient(q: Tensor) -> tuple[Tensor, None]:
+def mean_value_gradient(q: Tensor) -> tuple[Tensor, None]:
     """Gradient of -mean Q with respect to q (B, O), over rows and outputs: -1 / (B O)."""
     return namespace(q).full_like(q, -1 / (q.shape[0] * q.shape[1])), None
 

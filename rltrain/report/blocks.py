@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rltrain.report.episodes import Episode
+from rltrain.report.episodes import ShownEpisode
 from rltrain.report.style import DASHES, Style, figure_number
 from rltrain.statistics.intervals import Estimate
 
@@ -129,7 +129,7 @@ class Watch:
 
     kind: ClassVar[str] = "watch"
     title: str
-    episodes: Sequence[Episode]
+    episodes: Sequence[ShownEpisode]
     note: str = ""
 
 

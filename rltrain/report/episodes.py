@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Episode:
+class ShownEpisode:
     """One episode to be looked at."""
 
     ranks: str  # "Best", "Median and worst", ...
@@ -65,7 +65,7 @@ class Episode:
 class Shown:
     """What there is to see of a method."""
 
-    episodes: Sequence[Episode] = ()
+    episodes: Sequence[ShownEpisode] = ()
     returns: Array = field(default_factory=lambda: np.zeros(0))  # of all episodes of all runs
     notes: Sequence[str] = ()  # what could not be shown, and why
 
@@ -124,7 +124,7 @@ class _Played(NamedTuple):
     length: int
 
 
-def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
+def _shown(one: _Played, ranks: str, *, videos: bool) -> ShownEpisode:
     """Play the episode again and draw it."""
     run, number = one.run, one.number
     with SavedPolicy.open(run.folder) as policy:
@@ -143,7 +143,7 @@ def _shown(one: _Played, ranks: str, *, videos: bool) -> Episode:
             else:
                 smooth, sparse = max(1, round(on.fps / FRAMES_PER_SECOND)), max(1, -(-one.length // MOMENTS))
                 seen, media = _filmed(policy, on, seed, smooth if videos else sparse, videos=videos)
-    return Episode(ranks, run.seed, number + 1, one.value, one.length, _note(one, seen), **media)  # type: ignore[arg-type]
+    return ShownEpisode(ranks, run.seed, number + 1, one.value, one.length, _note(one, seen), **media)  # type: ignore[arg-type]
 
 
 def _note(one: _Played, seen: Recording) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rltrain.config.load import from_dict
-from rltrain.continuous import Minibatch
+from rltrain.continuous import EncodedBatch
 from rltrain.core import EnvSpec, Transition
 from rltrain.fitting import problems
 from rltrain.nn import losses
@@ -118,7 +118,7 @@ def test_a_target_is_the_reward_and_the_discounted_value_of_the_target_networks(
         made.critic.network, "learn", lambda f, x, target, weight: seen.append(target) or target[:, None]
     )
     two = np.full(2, 2, np.float32)
-    batch = Minibatch(
+    batch = EncodedBatch(
         normal(2, 2), normal(2, 2), two, np.array([0.5, 0], np.float32), two, normal(2, 2), made._noise(2)
     )
     made._gradient_step(batch, 0.1, 0.1, due=False)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rltrain.agents.sac import SACSettings
 from rltrain.config.load import from_dict
-from rltrain.continuous import Minibatch
+from rltrain.continuous import EncodedBatch
 from rltrain.core import EnvSpec
 from rltrain.nn.arrays import to_numpy
 from rltrain.nn.squashed import draw
@@ -27,7 +27,7 @@ def test_a_target_has_the_entropy_of_the_next_action_in_it(monkeypatch):
     )
     two, next_obs, noise = np.full(2, 2, np.float32), normal(2, 2, seed=3), made._noise(2)
     log_prob = draw(made.policy, made.actor.network.infer(next_obs), noise[:, 2:]).log_prob
-    batch = Minibatch(normal(2, 2), normal(2, 2), two, np.array([0.5, 0], np.float32), two, next_obs, noise)
+    batch = EncodedBatch(normal(2, 2), normal(2, 2), two, np.array([0.5, 0], np.float32), two, next_obs, noise)
     made._gradient_step(batch, 0.1, 0.1, due=True)
     np.testing.assert_allclose(seen[0], [2 + 0.5 * (3 - 0.5 * log_prob[0]), 2], rtol=1e-6)
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from test_off_policy import agent, normal
 
 from rltrain.agents.tqc import TQCSettings
-from rltrain.continuous import Minibatch
+from rltrain.continuous import EncodedBatch
 from rltrain.nn import distributional
 from rltrain.nn.squashed import draw
 
@@ -19,7 +19,7 @@ def test_a_target_leaves_the_highest_quantiles_of_all_critics_together_out(monke
     monkeypatch.setattr(made.critic.target, "evaluate", lambda x: quantiles)
     two, next_obs, noise = np.full(2, 2, np.float32), normal(2, 2), normal(2, 2, seed=1)
     log_prob = draw(made.policy, made.actor.network.infer(next_obs), noise).log_prob
-    batch = Minibatch(next_obs, noise, two, np.array([0.5, 0], np.float32), two, next_obs, made._noise(2))
+    batch = EncodedBatch(next_obs, noise, two, np.array([0.5, 0], np.float32), two, next_obs, made._noise(2))
     y = made._target(batch, noise, np.float32([0.5]))
     np.testing.assert_allclose(y[0], 2 + 0.5 * (np.array([1, 2, 4, 7]) - 0.5 * log_prob[0]), rtol=1e-6)
     assert y[1].tolist() == [2, 2, 2, 2]

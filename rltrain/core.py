@@ -153,7 +153,8 @@ class Agent(Protocol):
     agent explores that takes no exploration, for the refusal of one), `remedies` (for a field
     that is not offered, the settings with which it is), `requires` (what an exploration must have, as
     `("probabilities",)`) and `learns_from_reward` (False where a bonus would do nothing). An agent may say what it
-    `learns_with`, keys of its state such as `("replay",)` that a policy which only acts is loaded without.
+    `learns_with`, keys of its state such as `("replay",)` that a policy which only acts is loaded without; and that it
+    `replays`, learns again from rewards of long ago, beside which no statistics may scale them.
     """
 
     @property

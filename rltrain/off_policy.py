@@ -89,12 +89,13 @@ class OffPolicySettings(Settings):
                 f"no multiple of {every:,} lies between {self.learning_starts:,} steps, where learning starts, and "
                 f"{total:,} total steps, so nothing would be learnt: lower it",
             )
-        if problem := memory_problem(self.buffer_size, spec, self.n_step):
+        if problem := memory_problem(self.buffer_size, spec, self.n_step, prioritized=self.prioritized is not None):
             yield Problem("agent.buffer_size", problem)
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """How much memory replay takes, where that is much; and gradient steps that are fewer than they seem."""
-        if (need := required_bytes(self.buffer_size, spec, self.n_step)) > WORTH_TELLING:
+        need = required_bytes(self.buffer_size, spec, self.n_step, prioritized=self.prioritized is not None)
+        if need > WORTH_TELLING:
             yield f"replay of {self.buffer_size:,} transitions takes {need / 2**30:.1f} GiB when it is full"
         if self.prioritized is not None and self.prioritized.alpha == 0:
             yield "agent.prioritized.alpha is 0: rows are drawn uniformly, and weighed alike"
@@ -120,6 +121,7 @@ class OffPolicyAgent(ABC):
 
     Config: type[OffPolicySettings]
     learns_with: ClassVar[tuple[str, ...]] = ("replay",)
+    replays: ClassVar[bool] = True
 
     def __init__(self, config: Any, spec: EnvSpec, *, rng: np.random.Generator) -> None:
         self._init_rng, self._replay_rng, self._rng = rng.spawn(3)

@@ -40,22 +40,23 @@ def stored_dtype(space: gym.Space[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
-def required_bytes(capacity: int, spec: EnvSpec, n_step: int = 1) -> int:
+def required_bytes(capacity: int, spec: EnvSpec, n_step: int = 1, *, prioritized: bool = False) -> int:
     """Bytes that a buffer of `capacity` transitions takes, known before it is made.
 
     Of images, where episodes are long: each has a frame more than transitions.
     """
     obs = int(np.prod(spec.observation_space.shape or ())) * stored_dtype(spec.observation_space).itemsize
     action = int(np.prod(spec.action_space.shape or ())) * stored_dtype(spec.action_space).itemsize
+    row = action + 8 + (8 if prioritized else 0)  # reward and discount: 4 bytes each
     if not is_image(spec.observation_space):
-        return capacity * (2 * obs + action + 8)  # reward and discount: 4 bytes each
+        return capacity * (2 * obs + row)
     frames = capacity + reach(spec.num_envs, n_step, spec.frame_stack)
-    return frames * (obs // spec.frame_stack + 8) + capacity * (action + 8 + 16)  # places of frames: 4 bytes, age: 8
+    return frames * (obs // spec.frame_stack + 8) + capacity * (row + 16)  # places of frames: 4 bytes, age: 8
 
 
-def memory_problem(capacity: int, spec: EnvSpec, n_step: int = 1) -> str | None:
+def memory_problem(capacity: int, spec: EnvSpec, n_step: int = 1, *, prioritized: bool = False) -> str | None:
     """Why a buffer of this capacity is refused, or None."""
-    need, free = required_bytes(capacity, spec, n_step), available_bytes()
+    need, free = required_bytes(capacity, spec, n_step, prioritized=prioritized), available_bytes()
     if need <= MEMORY_SHARE * free:
         return None
     return (
@@ -77,7 +78,7 @@ class ReplayBuffer:
         prioritized: PrioritySettings | None = None,
         rng: np.random.Generator,
     ) -> None:
-        if problem := memory_problem(capacity, spec, n_step):
+        if problem := memory_problem(capacity, spec, n_step, prioritized=prioritized is not None):
             raise ReplayError(problem)
         shape, dtype = tuple(spec.observation_space.shape or ()), stored_dtype(spec.observation_space)
         self._frames: FrameStore | None = None

@@ -75,9 +75,9 @@ class SavedPolicy:
         """The greedy action for each of N observations, which are as `environments` gives them."""
         return self.agent.act(obs, explore=False)
 
-    def environments(self, count: int = 1) -> VectorEnv:
+    def environments(self, count: int = 1, render_mode: str | None = None) -> VectorEnv:
         """New environments that step together, as the policy knows them: wrapped, with its statistics. Close them."""
-        envs = make_vector(self.config.env, count, training=False)
+        envs = make_vector(self.config.env, count, training=False, render_mode=render_mode)
         load_wrapper_state(envs, self.wrappers)
         return envs
 

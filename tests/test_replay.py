@@ -9,6 +9,7 @@ import pytest
 from rltrain import replay as replay_module
 from rltrain.core import EnvSpec, Transition
 from rltrain.replay import ReplayBuffer, ReplayError, memory_problem, required_bytes
+from rltrain.sum_tree import SumTree
 
 
 def spec(num_envs=1, low=-1e9, high=1e9):
@@ -122,6 +123,11 @@ def test_sampling_is_uniform():
 def test_what_is_said_to_be_required_is_what_the_rows_take():
     assert required_bytes(1_000, spec()) == 1_000 * (2 * 4 + 8 + 8)
     assert required_bytes(1_000, spec()) == sum(column.nbytes for column in buffer(1_000)._columns.values())
+    assert required_bytes(1_000, spec(), prioritized=True) == 1_000 * (2 * 4 + 8 + 8 + 8)
+    assert (
+        required_bytes(2**20, spec(), prioritized=True)
+        > required_bytes(2**20, spec()) + SumTree(2**20)._rows.nbytes - 1
+    )
 
 
 def test_a_buffer_that_does_not_fit_is_refused_with_the_number_before_it_is_made(monkeypatch):
@@ -133,6 +139,7 @@ def test_a_buffer_that_does_not_fit_is_refused_with_the_number_before_it_is_made
     monkeypatch.setattr(replay_module, "available_bytes", lambda: 30_000)  # of which 24,000 may be taken
     assert memory_problem(1_000, spec()) is None
     assert memory_problem(1_001, spec()).endswith("at most 1,000 fit")
+    assert memory_problem(751, spec(), prioritized=True).endswith("at most 750 fit")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

@@ -17,7 +17,7 @@ Sources: Sutton 1990; Moore and Atkeson 1993; Sutton and Barto 2018, sections 8.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -165,6 +165,7 @@ class DynaQ(TabularAgent):
     """Q-learning with a learnt model: few steps in the environment, much thinking between them."""
 
     Config = DynaQSettings
+    replays: ClassVar[bool] = True
     learn = staticmethod(learn)
 
     def make_memory(self) -> ModelMemory:

@@ -25,5 +25,5 @@ class NormalizationSettings(Settings):
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """An agent that replays what the statistics of an earlier time have scaled."""
-        if "replay" in getattr(find("agents", config.agent.name), "learns_with", ()):
+        if getattr(find("agents", config.agent.name), "replays", False):
             yield Problem("env.wrappers", self.in_replay)

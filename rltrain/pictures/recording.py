@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from rltrain.core import Array
 from rltrain.envs import mujoco
-from rltrain.envs.vector import begin, call, load_wrapper_state, make_env, make_vector
+from rltrain.envs.vector import begin, call, make_env
 from rltrain.pictures.film import Film
 from rltrain.pictures.panels import DOWN, LEFT, RIGHT, UP, Direction
 from rltrain.pictures.table_picture import direction
@@ -72,9 +72,8 @@ def render_modes(policy: SavedPolicy, env: gym.Env[Any, Any]) -> list[str]:
 @contextmanager
 def stage(policy: SavedPolicy, mode: str) -> Iterator[Stage]:
     """An environment that draws itself in this way, with the statistics of the policy's wrappers."""
-    envs = make_vector(policy.config.env, 1, training=False, render_mode=mode)
+    envs = policy.environments(render_mode=mode)
     try:
-        load_wrapper_state(envs, policy.wrappers)
         env = make_env(policy.config.env)
         env.close()
         symbols = action_symbols(policy, env.unwrapped) if mode == "ansi" else {}

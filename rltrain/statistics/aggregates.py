@@ -1,4 +1,4 @@
-"""One number for many runs: means, medians, what is missing to the best.
+"""One number for many runs: means and medians.
 
 Every function takes one array for each task, shaped (..., R) with R independent runs; tasks may differ in R. Leading
 axes are kept, so that a thousand bootstrap replicates are one call.
@@ -34,8 +34,3 @@ def interquartile_mean(*tasks: Array) -> Array:
     ordered = np.sort(np.concatenate(tasks, axis=-1), axis=-1)
     runs = ordered.shape[-1]
     return np.asarray(ordered[..., runs // 4 : runs - runs // 4].mean(axis=-1))
-
-
-def optimality_gap(*tasks: Array, best: float = 1.0) -> Array:
-    """By how much runs miss `best` on average; what is above it does not make up for what is below. (...)"""
-    return np.asarray(best - mean(*(np.minimum(task, best) for task in tasks)))

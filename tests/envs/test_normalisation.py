@@ -234,3 +234,20 @@ def test_wrappers_that_would_be_applied_in_another_order_or_twice_are_refused(wr
     data = {"env": {"id": "CartPole-v1", "wrappers": [{"name": name} for name in wrappers]}}
     (found,) = problems(from_dict(data | {"agent": {"name": "ppo"}, "train": {"total_steps": 10_000}}).config)
     assert (found.path, words in found.message) == ("env.wrappers", True), found.message
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "refused"),
+    [
+        ("dqn", "CartPole-v1", True),
+        ("td3", "Pendulum-v1", True),
+        ("dyna_q", "FrozenLake-v1", True),  # its model keeps rewards
+        ("q_learning", "FrozenLake-v1", False),
+        ("pqn", "CartPole-v1", False),
+    ],
+)
+def test_rewards_are_not_scaled_by_statistics_beside_an_agent_that_learns_from_them_again(agent, env, refused):
+    data = {"env": {"id": env, "wrappers": [{"name": "normalize_reward"}]}, "agent": {"name": agent}}
+    found = problems(from_dict(data | {"train": {"total_steps": 100_000}}).config)
+    about = [problem.message for problem in found if problem.path == "env.wrappers"]  # others lack an exploration
+    assert ["use scale_reward" in message for message in about] == [True] * refused

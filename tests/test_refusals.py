@@ -53,6 +53,11 @@ def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_written(command, tmp_
     code, said = command("train", "deep.yaml", "device=cuda", "--run-dir", "run")
     assert (code, "torch finds no GPU on this machine: use auto or cpu" in said) == (2, True)
     assert not (tmp_path / "run").exists()
+    search = "eval: {every: 200, episodes: 2}\ntune: {trials: 2, search: {agent.gamma: {choice: [0.9, 0.99]}}}\n"
+    (tmp_path / "search.yaml").write_text(DEEP.replace("eval: {every: null, episodes: 2}\n", search))
+    code, said = command("tune", "search.yaml", "device=cuda")
+    assert (code, "torch finds no GPU on this machine: use auto or cpu" in said) == (2, True)
+    assert not (tmp_path / "runs").exists()
     assert command("train", "deep.yaml", "--run-dir", "run", "-q")[0] == 0
     before = contents(tmp_path / "run")
     assert command("train", "--resume", "run", "--device", "cuda")[0] == 2

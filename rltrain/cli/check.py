@@ -20,7 +20,7 @@ def check(
     use_plugins(plugin)
     loaded = load_config(config, overrides or [])
     if loaded.tune is not None:
-        for note in load_search(config, overrides or [])[1]:
+        for note in load_search(config, overrides or [], elsewhere=False)[1]:
             typer.echo(f"note: {note}", err=True)
     from rltrain.fitting import notes
 

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
+    from rltrain.core import Problem
 
 Plugins = Annotated[
     list[str] | None,
@@ -67,14 +68,19 @@ def load_config(path: Path, overrides: Sequence[str], *, elsewhere: bool = False
     What trains `elsewhere` may have a GPU there.
     """
     from rltrain.config.load import load
-    from rltrain.core import ConfigError, Problem
+    from rltrain.core import ConfigError
+
+    loaded = load(path, overrides)
+    if found := unfit(loaded.config, elsewhere=elsewhere):
+        raise ConfigError(*loaded.explain(found))
+    return loaded.config
+
+
+def unfit(config: Config, *, elsewhere: bool) -> list[Problem]:
+    """What does not fit the environment, or this machine; a GPU may be `elsewhere`."""
+    from rltrain.core import Problem
     from rltrain.fitting import problems
     from rltrain.nn.arrays import NO_GPU, has_gpu
 
-    loaded = load(path, overrides)
-    found = problems(loaded.config)
-    if loaded.config.device == "cuda" and not elsewhere and not has_gpu():
-        found = [Problem("device", NO_GPU), *found]
-    if found:
-        raise ConfigError(*loaded.explain(found))
-    return loaded.config
+    missing = config.device == "cuda" and not elsewhere and not has_gpu()
+    return [*([Problem("device", NO_GPU)] if missing else []), *problems(config)]

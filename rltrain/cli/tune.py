@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, Storage, use_plugins
+from rltrain.cli.common import AsJson, Plugins, Storage, unfit, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
@@ -65,8 +65,8 @@ def tune(
     use_plugins(plugin)
     seconds = None if timeout is None else seconds_of(timeout)
     path, overrides = Path(arguments[0]), [*arguments[1:], *([f"tune.trials={trials}"] if trials is not None else [])]
-    loaded, notes = load_search(path, overrides)
     where = engines.engine_of(engine, ray_address, insecure_ray)
+    loaded, notes = load_search(path, overrides, elsewhere=where.elsewhere)
     with where.launcher(workers, plugin or []) as launcher:  # before there is a study: a cluster may be refused
         opened = _open(loaded.config, path.stem, storage, study, resume)
         given = [
@@ -95,16 +95,16 @@ def _tune(study: Study, notes: list[str], how: How) -> tuple[dict[str, Any], int
     return summary, interruption.exit_code or int(summary["status"] == "failed")
 
 
-def load_search(path: Path, overrides: list[str]) -> tuple[Loaded, list[str]]:
+def load_search(path: Path, overrides: list[str], *, elsewhere: bool) -> tuple[Loaded, list[str]]:
     """A configuration whose search is right, and what is to be said of it. Raises ConfigError."""
     from rltrain.config.load import load
     from rltrain.core import ConfigError
-    from rltrain.fitting import of_many, problems
+    from rltrain.fitting import of_many
 
     loaded = load(path, overrides)
     if loaded.config.tune is None:
         raise ConfigError(f"{path}: has no block 'tune', which says what to search")
-    if found := problems(loaded.config) or of_many(loaded.config):
+    if found := unfit(loaded.config, elsewhere=elsewhere) or of_many(loaded.config):
         raise ConfigError(*loaded.explain(found))
     return loaded, check_search(loaded)
 

@@ -88,10 +88,10 @@ def _row(method: Method, task: str, budget: int, threshold: float | None) -> Row
     return Row(
         method=method.name,
         n=len(scores),
-        mean=mean_estimate(scores),
+        mean=mean_estimate(scores).within(method.metric),
         iqm=iqm_estimate(scores),
         median=float(median(scores)),
-        area=mean_estimate(method.areas(task, budget)),
+        area=mean_estimate(method.areas(task, budget)).within(method.metric),
         median_interval=_median_interval(scores),
         seeds=tuple(run.seed for run in method.tasks[task]),
         scores=tuple(float(score) for score in scores),

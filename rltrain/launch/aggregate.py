@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,24 +42,19 @@ def across(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     if not values or any(value is None for value in values):
         return None
     known = np.array(values, np.float64)
-    found = {"mean": mean_estimate(known), "iqm": iqm_estimate(known)}
-    limits = (0.0, 1.0) if name.endswith("_rate") else (-math.inf, math.inf)
-    intervals = {key: _within(each, *limits) for key, each in found.items()}
+    mean, iqm = mean_estimate(known).within(name), iqm_estimate(known)
     return {
         "n": len(known),
-        "mean": found["mean"].value,
-        "mean_ci95": intervals["mean"],
-        "iqm": found["iqm"].value,
-        "iqm_ci95": intervals["iqm"],
+        "mean": mean.value,
+        "mean_ci95": _interval(mean),
+        "iqm": iqm.value,
+        "iqm_ci95": _interval(iqm),
         "values": known.tolist(),
     }
 
 
-def _within(estimate: Estimate, least: float, most: float) -> list[float] | None:
-    """The interval as far as it is possible."""
-    if estimate.low is None or estimate.high is None:
-        return None
-    return [max(estimate.low, least), min(estimate.high, most)]
+def _interval(estimate: Estimate) -> list[float] | None:
+    return None if estimate.low is None or estimate.high is None else [estimate.low, estimate.high]
 
 
 def too_few(n: int) -> str | None:
@@ -105,7 +99,7 @@ def _averaged(name: str, runs: Sequence[RunRecord]) -> Iterator[tuple[int, dict[
     curves = [run.curve(name) for run in runs]
     grid = np.unique(np.concatenate([curve.steps for curve in curves]))
     grid = grid[grid >= max(curve.steps[0] for curve in curves)]
-    found = mean_band(align(curves, grid), grid)
+    found = mean_band(align(curves, grid), grid, name)
     for index, step in enumerate(grid.tolist()):
         figures = {name: float(found.value[index])}
         if found.low is not None and found.high is not None:

@@ -65,8 +65,11 @@ def sheet(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple
     return figure, list(np.ravel(figure.subplots(rows, columns)))
 
 
-def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
-    """Mean with its pointwise 95 % interval over thin lines of the runs; too few runs are drawn alone, with points."""
+def draw_curves(axes: Axes, series: Sequence[Series], metric: str = "") -> None:
+    """Mean with its pointwise 95 % interval over thin lines of the runs; too few runs are drawn alone, with points.
+
+    The interval keeps within what is possible for the `metric`.
+    """
     shown = []
     for _, look, curves in series:
         grid = _grid(curves)
@@ -80,7 +83,7 @@ def draw_curves(axes: Axes, series: Sequence[Series]) -> None:
         for run in aligned:
             thin: dict[str, Any] = {"ls": look.line, "lw": 1.3, "alpha": 0.9} if few else {"lw": 0.6, "alpha": 0.4}
             axes.plot(grid, run, color=look.colour, zorder=2, **thin, **marks)
-        _, mean, low, high = mean_band(aligned, grid)
+        _, mean, low, high = mean_band(aligned, grid, metric)
         if low is not None and high is not None and once:
             reach = (mean - low, high - mean)
             axes.errorbar(grid, mean, reach, color=look.colour, marker=look.marker, ms=7, capsize=4, zorder=3)

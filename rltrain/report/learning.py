@@ -68,7 +68,9 @@ def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str, size: t
     for at, task in enumerate(tasks):
         found = [(name, series(methods, task, name)) for name in names]
         plots = [
-            _plot(f"{prefix}-{at}-{index}", f"{title(name)}, {task}" if len(tasks) > 1 else title(name), lines, size)
+            _plot(
+                f"{prefix}-{at}-{index}", f"{title(name)}, {task}" if len(tasks) > 1 else title(name), name, lines, size
+            )
             for index, (name, lines) in enumerate(found)
             if lines
         ]
@@ -77,10 +79,10 @@ def _plots(methods: Sequence[Method], names: Sequence[str], prefix: str, size: t
             yield Plots(plots, legend, "" if size == SMALL else reading(methods, [task]), small=size == SMALL)
 
 
-def _plot(name: str, heading: str, lines: Sequence[Series], size: tuple[int, int]) -> Plot:
+def _plot(name: str, heading: str, metric: str, lines: Sequence[Series], size: tuple[int, int]) -> Plot:
     with drawing():
         figure, (axes,) = sheet(*size)
-        draw_curves(axes, lines)
+        draw_curves(axes, lines, metric)
         return Plot(heading, inline(figure, name=name, label=_label(heading, lines)))
 
 

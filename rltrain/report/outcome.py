@@ -184,7 +184,7 @@ def _further(methods: Sequence[Method]) -> Iterator[Table]:
         names = [name for name in FURTHER if any(values[method.name, name] for method in here)]
         rows = [
             [Cell(method.name, look=method.look)]
-            + [_mean(values[method.name, name]) for name in names]
+            + [_mean(values[method.name, name], name) for name in names]
             for method in here
         ]  # fmt: skip
         if names:
@@ -204,5 +204,5 @@ def _ends(method: Method, task: str, metric: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def _mean(values: Sequence[float]) -> Cell:
-    return estimate(mean_estimate(np.array(values))) if values else number(None)
+def _mean(values: Sequence[float], metric: str) -> Cell:
+    return estimate(mean_estimate(np.array(values)).within(metric)) if values else number(None)

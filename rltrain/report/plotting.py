@@ -42,7 +42,7 @@ def _draw(panels: Sequence[tuple[str, str, list[Series]]], columns: int, methods
     width, height = (columns * PANEL[0], rows * PANEL[1]) if len(panels) > 1 else ALONE
     figure, grid = sheet(width, height + 24, rows, columns)
     for axes, (task, name, lines) in zip(grid, panels, strict=False):
-        draw_curves(axes, lines)
+        draw_curves(axes, lines, name)
         axes.set_title(f"{title(name)}, {task}", loc="left", size=11.5, weight="bold", pad=8)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()

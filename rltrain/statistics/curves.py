@@ -16,6 +16,7 @@ from rltrain.statistics.intervals import (
     CURVE_REPETITIONS,
     MIN_RUNS,
     draw,
+    limits,
     percentile_interval,
     replicates,
     t_half_width,
@@ -47,13 +48,16 @@ def align(curves: Sequence[Points], grid: Array) -> Array:
     return np.array([np.interp(grid, steps, values) for steps, values in curves])
 
 
-def mean_band(aligned: Array, grid: Array, *, confidence: float = CONFIDENCE) -> Band:
-    """The mean of runs (R, G) at each step with Student's t interval; pointwise, not for the curve at once."""
+def mean_band(aligned: Array, grid: Array, metric: str = "", *, confidence: float = CONFIDENCE) -> Band:
+    """The mean of runs (R, G) at each step with Student's t interval; pointwise, not for the curve at once.
+
+    The interval keeps within what is possible for the `metric`.
+    """
     mean = np.mean(aligned, axis=0)
     if len(aligned) < MIN_RUNS:
         return Band(grid, mean, None, None)
-    half = t_half_width(aligned, confidence)
-    return Band(grid, mean, mean - half, mean + half)
+    half, possible = t_half_width(aligned, confidence), limits(metric)
+    return Band(grid, mean, np.clip(mean - half, *possible), np.clip(mean + half, *possible))
 
 
 def area_under_curve(steps: Array, values: Array, budget: float) -> float:

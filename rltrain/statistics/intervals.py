@@ -35,6 +35,18 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    def within(self, metric: str) -> Estimate:
+        """The interval as far as it is possible for this metric."""
+        if self.low is None or self.high is None:
+            return self
+        least, most = limits(metric)
+        return Estimate(self.value, max(self.low, least), min(self.high, most))
+
+
+def limits(metric: str) -> Interval:
+    """Between what a metric lies: a rate of success between 0 and 1, whatever Student's interval would say."""
+    return (0.0, 1.0) if metric.endswith("success_rate") else (-math.inf, math.inf)
+
 
 def t_half_width(values: Array, confidence: float) -> Array:
     """t(R - 1) * s / sqrt(R), half of Student's interval for the mean of independent values (R, ...). (...)"""

@@ -84,7 +84,7 @@ class Objective:
     def estimate(self, scores: Sequence[float]) -> Estimate:
         """The same with its interval, where there are seeds enough."""
         values = np.array(scores, np.float64)
-        return iqm_estimate(values) if self.name.endswith(IQM) else mean_estimate(values)
+        return iqm_estimate(values) if self.name.endswith(IQM) else mean_estimate(values).within(self.metric)
 
     def better(self, a: float, b: float) -> bool:
         """Whether a is better than b."""

@@ -6,6 +6,7 @@ from golden import A, B, legacy_draws, tasks
 from scipy.stats import t, trim_mean
 
 from rltrain.statistics.aggregates import interquartile_mean, mean, median
+from rltrain.statistics.curves import mean_band
 from rltrain.statistics.intervals import (
     bootstrap_estimate,
     bootstrap_interval,
@@ -100,3 +101,16 @@ def test_four_runs_are_too_few_for_an_interval_and_five_are_not():
     assert iqm_estimate(np.arange(9.0), np.arange(4.0)).low is None  # the smallest task decides
     assert t_interval(np.array([1.0])) is None
     assert bootstrap_interval(mean, np.array([1.0])) is None
+
+
+def test_an_interval_of_a_rate_of_success_ends_where_a_rate_does():
+    rates = np.array([1.0, 1.0, 1.0, 1.0, 0.8])  # Student's interval: 0.96 +- 0.111
+    assert mean_estimate(rates).high == pytest.approx(1.0711, abs=1e-4)
+    found = mean_estimate(rates).within("eval/success_rate")
+    assert (found.value, found.high) == (pytest.approx(0.96), 1.0)
+    assert found.low == mean_estimate(rates).low == pytest.approx(0.8489, abs=1e-4)
+    assert mean_estimate(rates).within("eval/return") == mean_estimate(rates)
+    assert mean_estimate(1 - rates).within("eval_success_rate").low == 0.0
+    assert mean_estimate(rates[:4]).within("eval/success_rate").low is None  # too few runs
+    band = mean_band(np.stack([rates, 1 - rates], 1), np.array([10, 20]), "rollout/success_rate")
+    np.testing.assert_allclose([band.low, band.high], [[0.8489, 0.0], [1.0, 0.1511]], atol=1e-4)

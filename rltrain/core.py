@@ -121,12 +121,6 @@ class ConfigError(RltrainError):
         self.messages: Sequence[str] = messages
 
 
-class Schedule(Protocol):
-    """A number that depends on the environment step alone: no counter, so it can be shared and resumed."""
-
-    def __call__(self, step: int) -> float: ...
-
-
 UpdateMode = Literal["eager", "graphs", "compiled"]
 """How torch runs an update: call by call; from CUDA graphs where the device has them; or compiled, then so too.
 

@@ -153,11 +153,6 @@ class Tally:
             found.append(row[action])
         return found
 
-    def __iter__(self) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-        """Every hash with its visits (A,)."""
-        for key, row in self._visits.items():
-            yield tuple(np.frombuffer(key, np.int64).tolist()), list(row)
-
     def state_dict(self) -> State:
         """Hashes (M, W) and their visits (M, A)."""
         count = len(self._visits)

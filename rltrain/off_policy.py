@@ -50,9 +50,9 @@ class OffPolicySettings(Settings):
     prioritized: PrioritySettings | None = None
     """Replay what surprised more often; `{}` takes the paper's settings, but a `beta` that stays at 0.4."""
     train_freq: int = Field(default=4, ge=1)
-    """Steps between blocks of gradient steps; where more environments than this step at once, each time they do."""
+    """Steps between blocks of gradient steps; with more environments than this, after every step of theirs."""
     gradient_steps: int = Field(default=1, ge=-1)
-    """Gradient steps per block; -1 for as many as steps were taken since the last was due."""
+    """Gradient steps per block; -1 for as many as steps were taken since the last block was due."""
     normalize_observation: bool = False
     """Numbers with mean 0 and variance 1, by the statistics of all that was seen so far, in replay too; cut to +-10."""
     tau: float = Field(default=1.0, gt=0, le=1)

@@ -33,7 +33,7 @@ class C51Settings(DistributionalSettings):
     n_atoms: int = Field(default=51, ge=2, le=1_000)
     """Values that a return may have."""
     v_min: float = -10.0
-    """The least of them: discounted returns below it are taken for it. `train/mass_at_the_ends` says how much are."""
+    """The least of them: discounted returns below it are taken for it. `train/mass_at_the_ends` is their share."""
     v_max: float = 10.0
     """The greatest of them."""
 

@@ -3,8 +3,8 @@
     V_pi = solution of  V(s) = sum_s' p(s', r | s, pi(s)) (r + gamma V(s'))
     pi(s) = argmax_a sum_s' p(s', r | s, a) (r + gamma V_pi(s'))
 
-One round at each environment step; few are needed. Begins with the lowest action everywhere. Plans with
-the true model; experience does not matter.
+One round at each step of all environments together; few are needed. Begins with the lowest action everywhere.
+Plans with the true model; experience does not matter.
 Source: Howard 1960; Sutton and Barto 2018, section 4.3.
 """
 

@@ -10,7 +10,8 @@ Source: Schulman et al. 2017, https://arxiv.org/abs/1707.06347
 
 Differences from the paper, all usual: advantages are normalised in every minibatch, the norm of the gradient is
 clipped, weights begin orthogonal; the target of the value is not cut unless `clip_range_vf` says so. A rollout's
-log-probabilities and values are computed together when it is full, which is the same and cheaper.
+log-probabilities and values are computed together when it is full, which is the same and cheaper. A schedule is read
+at the rollout's end, as in Stable-Baselines3, so that a rate which falls to 0 at the run's end is 0 in the last update.
 """
 
 from __future__ import annotations

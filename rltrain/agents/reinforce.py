@@ -121,8 +121,9 @@ class Reinforce(OnPolicyAgent):
         config, device, episodes = self._config, self.network.device, self._ended
         obs = np.array([row for episode in episodes for row in episode.obs])
         choice = np.array([row for episode in episodes for row in episode.choice])
+        for seen in (obs, *(episode.cut[None] for episode in episodes if episode.cut is not None)):
+            check_finite(seen)
         target = np.concatenate([self._returns(episode) for episode in episodes])[:, None]
-        check_finite(obs)
         value = self.network.infer(obs, self._value) if self._config.baseline else np.zeros_like(target)
         weight = np.concatenate([self._weights(len(episode.reward)) for episode in episodes])
         columns = [to_device(column, device) for column in (obs, choice, (target - value)[:, 0], target, weight)]

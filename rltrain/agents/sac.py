@@ -1,4 +1,4 @@
-"""Soft actor-critic: values that count the entropy of what is done, and a random policy that keeps as much as is asked.
+"""Soft actor-critic: values count the entropy of what is done, and the policy stays as random as is asked.
 
     a' ~ pi(s');   y = r + gamma (min(Q1_target(s', a'), Q2_target(s', a')) - alpha log pi(a'|s'))      0 beyond an end
     both critics: minimise  (Q(s, a) - y)^2 / 2

@@ -2,7 +2,7 @@
 
     V(s) = max_a sum_s' p(s', r | s, a) (r + gamma V(s'))      (0 beyond a terminal state)
 
-One sweep over all states at each environment step, until no value changes by more than `tolerance`.
+One sweep over all states at each step of all environments together, until no value changes by more than `tolerance`.
 What is experienced does not matter; acts greedily on what it has planned so far.
 Source: Bellman 1957; Sutton and Barto 2018, section 4.4.
 """

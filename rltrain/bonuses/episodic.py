@@ -51,7 +51,8 @@ class Episodic(Bonus):
 
     K(x, y) = eps / (max(d^2 / m - xi, 0) + eps), d^2 the squared distance of whitened observations, m the mean of all
     d^2 to nearest neighbours so far, this step's included. An observation that was there k times already has novelty
-    1 / (sqrt(k) + c). The memory begins with the episode's first observation and is cleared at its end.
+    1 / (sqrt(k) + c); more in the first steps of a run, since the memory holds it as it was whitened then. The memory
+    begins with the episode's first observation and is cleared at its end.
     Source: Badia et al. 2020, "Never Give Up", equation 2 and algorithm 1. https://arxiv.org/abs/2002.06038; there on
     learnt features, and with a bound on the similarity that fewer than 64 neighbours never reach.
     """

@@ -58,11 +58,6 @@ class HashedCount(Bonus):
             hashes = self._hash(transition.next_obs)
         return 1.0 / np.sqrt(self._tally.add(hashes, [0] * count))
 
-    @property
-    def counts(self) -> dict[tuple[int, ...], int]:
-        """Visits by hash."""
-        return {key: visits for key, (visits,) in self._tally}
-
     def metrics(self) -> dict[str, Any]:
         """How many there are to be told apart."""
         return super().metrics() | {"entries": len(self._tally)}

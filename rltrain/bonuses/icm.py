@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from rltrain.core import Array, EnvSpec, Problem, State, Transition
-from rltrain.encoding import Encoder, vector_problem
+from rltrain.encoding import Encoder, UnitBox, vector_problem
 from rltrain.intrinsic import Gathered, LearntBonus, LearntNetwork, LearntSettings
 from rltrain.nn.blueprint import blueprint
 from rltrain.nn.distributions import Categorical, action_problem
@@ -47,18 +47,16 @@ class DiscreteActions:
 
 
 class ContinuousActions:
-    """Continuous actions, brought to -1 ... 1 where they have bounds; the loss is half the squared error."""
+    """Continuous actions, brought to -1 ... 1 where they have bounds; the loss is half the squared error.
+
+    A number without bounds gets those of -1 and 1, which leave it as it is.
+    """
 
     def __init__(self, space: gym.spaces.Box) -> None:
-        low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
-        known = np.isfinite(low) & np.isfinite(high) & (low < high)
-        self._middle, self._half = np.zeros(len(low)), np.ones(len(low))
-        self._middle[known], self._half[known] = (low[known] + high[known]) / 2, (high[known] - low[known]) / 2
-        self.size = len(low)
-
-    def encode(self, action: Array) -> Array:
-        """(N, *action_shape) -> (N, A) float32."""
-        return np.asarray((action.reshape(len(action), -1) - self._middle) / self._half, np.float32)
+        known = np.isfinite(space.low) & np.isfinite(space.high) & (space.low < space.high)
+        low, high = (np.where(known, each, other) for each, other in ((space.low, -1.0), (space.high, 1.0)))
+        box = UnitBox(gym.spaces.Box(low.astype(np.float64), high.astype(np.float64), dtype=np.float64))
+        self.size, self.encode = box.size, box.unit
 
     def gradient(self, outputs: Array, action: Array) -> tuple[Array, float]:
         """Gradient at the outputs (B, A) of L = mean_rows 1/2 |outputs - action|^2, and L."""

@@ -1,4 +1,4 @@
-"""Each action as often as it may be the best: act on a draw from what is believed of the values."""
+"""Each action with the probability that it is the best: act on a draw from what is believed of the values."""
 
 from __future__ import annotations
 

@@ -129,14 +129,15 @@ class Adam(_Flat):
     """
 
     moments = ("mean", "square")
+    betas = (0.9, 0.999)
     loop = CompiledLater(adam)
 
-    def __init__(self, parameters: Tensor, *, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(self, parameters: Tensor, *, eps: float = 1e-8) -> None:
         super().__init__(parameters)
-        self._eps, self._betas = eps, betas
+        self._eps = eps
 
     def _factors(self, learning_rate: Any) -> tuple[Any, ...]:
-        (b1, b2), steps = self._betas, self._steps
+        (b1, b2), steps = self.betas, self._steps
         return b1, 1 - b1, b2, 1 - b2, (1 - b2**steps) ** -0.5, self._eps, learning_rate / (1 - b1**steps)
 
     def _move(self, p: Tensor, g: Tensor, *rest: Any) -> None:
@@ -162,13 +163,14 @@ class RMSprop(_Flat):
     """v = a v + (1-a) g^2;  p -= lr * g / (sqrt(v) + eps). Source: Tieleman and Hinton 2012, lecture 6.5."""
 
     moments = ("square",)
+    alpha = 0.99
 
-    def __init__(self, parameters: Tensor, *, eps: float = 1e-5, alpha: float = 0.99) -> None:
+    def __init__(self, parameters: Tensor, *, eps: float = 1e-5) -> None:
         super().__init__(parameters)
-        self._eps, self._alpha = eps, alpha
+        self._eps = eps
 
     def _factors(self, learning_rate: Any) -> tuple[Any, ...]:
-        return self._alpha, 1 - self._alpha, self._eps, learning_rate
+        return self.alpha, 1 - self.alpha, self._eps, learning_rate
 
     def _move(self, p: Tensor, g: Tensor, *rest: Any) -> None:
         v, t, alpha, share, eps, rate = rest

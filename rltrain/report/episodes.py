@@ -21,6 +21,7 @@ from rltrain.pictures.film import filming
 from rltrain.pictures.recording import Recording, Stage, prepare_headless, record, render_modes, stage
 from rltrain.records import RunRecord
 from rltrain.report.media import data_uri, jpeg_uri
+from rltrain.report.style import listed
 from rltrain.saved import SavedPolicy
 from rltrain.seeding import Stream, env_seeds
 
@@ -77,11 +78,7 @@ def chosen(returns: Array) -> dict[int, str]:
     ranks: dict[int, list[str]] = {}
     for rank, value in (("best", returns.max()), ("median", middle), ("worst", returns.min())):
         ranks.setdefault(int(np.flatnonzero(returns == value)[0]), []).append(rank)
-    return {index: _listed(names).capitalize() for index, names in ranks.items()}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
+    return {index: listed(names).capitalize() for index, names in ranks.items()}
 
 
 def show(runs: Sequence[RunRecord], *, videos: bool, episodes: int = EPISODES) -> Shown:

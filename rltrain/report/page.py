@@ -14,7 +14,7 @@ from rltrain.report.learning import curve_section, exploration_section
 from rltrain.report.methods import Method, all_tasks
 from rltrain.report.outcome import compared, difference_section, outcome_section
 from rltrain.report.setup import setup_section
-from rltrain.report.style import COLOURS, plain_number
+from rltrain.report.style import COLOURS, listed, plain_number
 from rltrain.report.watching import episode_section
 
 
@@ -44,7 +44,7 @@ def gather(
     made.append(episode_section(methods, videos=videos))
     announce(f"{'videos' if videos else 'pictures'} of episodes: {time.monotonic() - began:.1f} s")
     made += [table_section(methods), difference_section(found), setup_section(methods)]
-    title = f"{_listed([method.name for method in methods])} on {_listed(all_tasks(methods))}"
+    title = f"{listed([method.name for method in methods])} on {listed(all_tasks(methods))}"
     return whole(title, _lead(methods), made)
 
 
@@ -53,11 +53,6 @@ def whole(title: str, lead: str, sections: Sequence[Section]) -> Report:
     own = version("rltrain")
     foot = f"Made by rltrain {own}, {time.strftime('%Y-%m-%d %H:%M %Z')}. This page is whole: it loads nothing."
     return Report(title, lead, [section for section in sections if section.blocks], foot, own)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
 
 
 def _lead(methods: Sequence[Method]) -> str:

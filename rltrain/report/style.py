@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 INK, FAINT, GRID, PAPER = "#1f2328", "#656d77", "#d5dae0", "#fefefe"
@@ -64,3 +65,8 @@ def steps_label(steps: float, _: Any = None) -> str:
         if abs(steps) >= size:
             return f"{steps / size:.4g}{unit}"
     return f"{steps:.4g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])

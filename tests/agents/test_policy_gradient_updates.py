@@ -8,6 +8,7 @@ from policies import AGENTS, CRITICS, LINE, PLANE, TWO, agent, either, outputs, 
 from rltrain.core import Transition
 from rltrain.nn.modules import module_network
 from rltrain.nn.optimizers import Diverged
+from rltrain.rollout import BadObservation
 
 POINT = gym.spaces.Box(-10, 10, (1,), np.float32)
 PLAIN = {"optimizer": "sgd", "max_grad_norm": None}
@@ -239,6 +240,15 @@ def test_a_gradient_that_is_not_finite_stops_before_it_does_harm(name, reward):
     with pytest.raises(Diverged, match="not finite"), np.errstate(over="ignore", invalid="ignore"):
         play(learnt, 32, reward=lambda obs, action: reward)
     assert np.array_equal(learnt.network.parameters, before)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_where_an_episode_was_cut_short_an_observation_that_is_not_finite_is_named_too(name):
+    own = {"episodes_per_update": 1} if "reinforce" in name else {} if name == "actor_critic" else {"n_steps": 1}
+    own |= {"batch_size": 1} if name == "ppo" else {}
+    learnt = agent(name, observations=POINT, envs=1, **own)
+    with pytest.raises(BadObservation, match="not finite"):
+        feed(learnt, [1.0], 0, 1.0, [np.nan], truncated=True)
 
 
 @pytest.mark.parametrize("name", CRITICS)

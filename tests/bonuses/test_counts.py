@@ -29,6 +29,12 @@ KEYS = {
 }
 
 
+def counted(part):
+    """Visits by hash, as a checkpoint holds them."""
+    state = part.state_dict()
+    return {tuple(key): visits for key, (visits,) in zip(state["keys"].tolist(), state["visits"].tolist(), strict=True)}
+
+
 @pytest.mark.parametrize("over", KEYS)
 @pytest.mark.parametrize(
     ("name", "settings"), [("count", {}), ("hashed_count", {"hash": "bins"}), ("hashed_count", {})]
@@ -57,7 +63,7 @@ def test_bins_are_those_of_equal_parts_of_the_range_and_open_at_the_ends(over):
     steps = list(walk(env, 400))
     expected, counts = by_dictionary(steps, keys[over])
     np.testing.assert_allclose([part.bonus(t) for t in steps], expected, rtol=1e-6)
-    assert part.counts == counts
+    assert counted(part) == counts
     assert 20 < len(counts) < 1_200
     assert part.metrics()["entries"] == len(counts)
 
@@ -66,7 +72,7 @@ def test_a_bound_itself_falls_into_the_bin_beside_it():
     part = bonus("hashed_count", spec(UNIT), hash="bins", bins=4)
     for x in ([-1.0, 1.0], [-0.5, 0.49], [-9.0, 9.0], [0.0, 0.0]):
         part.bonus(step([x], [x]))
-    assert part.counts == {(0, 3): 2, (1, 2): 1, (2, 2): 1}
+    assert counted(part) == {(0, 3): 2, (1, 2): 1, (2, 2): 1}
 
 
 def angle(x, y):
@@ -92,12 +98,12 @@ def test_bounds_bring_numbers_of_any_size_to_one_scale():
     stretched = np.stack(((rows[:, 0] + 1) * 5e-4, rows[:, 1] * 1e4), 1).astype(np.float32)
     unit, other = bonus("hashed_count", spec(UNIT, num_envs=300)), bonus("hashed_count", spec(wide, num_envs=300))
     np.testing.assert_array_equal(unit.bonus(step(rows, rows)), other.bonus(step(stretched, stretched)))
-    assert 50 < len(unit.counts) < 100
+    assert 50 < len(counted(unit)) < 100
     given = bonus(
         "hashed_count", spec(gym.spaces.Box(-np.inf, np.inf, (2,)), num_envs=300), low=[0, -1e4], high=[1e-3, 1e4]
     )
     given.bonus(step(stretched, stretched))
-    assert given.counts == other.counts
+    assert counted(given) == counted(other)
 
 
 def box(low, high):
@@ -114,7 +120,7 @@ def test_a_number_without_a_range_and_one_of_the_greatest_range_are_taken_as_the
     odd = bonus("hashed_count", spec(box([0.0, 5.0, -LARGEST], [1.0, 5.0, LARGEST]), num_envs=300))
     free = bonus("hashed_count", spec(box([0.0, -np.inf, -np.inf], [1.0, np.inf, np.inf]), num_envs=300))
     np.testing.assert_array_equal(odd.bonus(step(rows, rows)), free.bonus(step(rows, rows)))
-    assert len(free.counts) > 50
+    assert len(counted(free)) > 50
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_hashes_follow_from_the_seed_and_more_planes_tell_more_apart():
     def counts(seed, bits):
         part = bonus("hashed_count", spec(num_envs=500), seed=seed, bits=bits)
         part.bonus(step(rows, rows))
-        return part.counts
+        return counted(part)
 
     assert counts(3, 16) == counts(3, 16)
     assert counts(3, 16) != counts(4, 16)

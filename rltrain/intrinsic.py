@@ -26,6 +26,8 @@ from rltrain.nn.optimizers import Adam, descend
 from rltrain.schedules import Constant, ScheduleSetting
 from rltrain.settings import HiddenSizes, Settings
 
+GREATEST_SCALE = 1e30
+"""Of a bonus; times a novelty of 1 it is still a float32 beside other rewards."""
 WHITE_BOUND = 5.0
 """Standard deviations at which whitened numbers are cut, from Burda et al. 2018."""
 
@@ -42,6 +44,8 @@ class BonusSettings(Settings):
     def _not_negative(self) -> BonusSettings:
         if self.scale.bounds[0] < 0:
             raise ValueError("scale must not be negative: a bonus is never a punishment")
+        if self.scale.bounds[1] > GREATEST_SCALE:
+            raise ValueError(f"scale must be at most {GREATEST_SCALE:g}: rewards are float32")
         return self
 
 

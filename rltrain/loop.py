@@ -9,13 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, State, Transition
+from rltrain.core import Agent, Loop, Metrics, Progress, RewardBonus, RltrainError, State, Transition
 from rltrain.diagnostics import Diagnostics
 from rltrain.envs.episode import ENDED_ELSEWHERE, GOES_ON, LOST, EnvironmentFault
 from rltrain.envs.vector import begin, restore, snapshot
 
 CHUNK_SECONDS = 0.2
 """A signal or the live display waits at most about this long."""
+
+
+class BadBonus(RltrainError):
+    """A bonus is no reward."""
+
+    exit_code = 65
 
 
 class EnvironmentLoop:
@@ -79,6 +85,8 @@ class EnvironmentLoop:
         """The transition that the agent learns from; what was paid is reported in all, and by bonus if several."""
         paid = {name: part.bonus(transition) for name, part in self._bonuses.items()}
         total = np.asarray(sum(paid.values()), np.float32)
+        if not np.isfinite(total).all():
+            self._refuse_bonus(paid)
         self.paid = progress.bonus = self.paid + float(total.sum(dtype=np.float64))
         progress.metrics["exploration/bonus"] = total
         if len(paid) > 1:
@@ -89,6 +97,13 @@ class EnvironmentLoop:
         """What the bonuses say of themselves, under their names."""
         metrics = {name: part.metrics() for name, part in self._bonuses.items()}
         return {f"exploration/{name}_{key}": value for name, part in metrics.items() for key, value in part.items()}
+
+    def _refuse_bonus(self, paid: dict[str, np.ndarray]) -> None:
+        name = next((name for name, part in paid.items() if not np.isfinite(part).all()), " and ".join(paid))
+        raise BadBonus(
+            f"what the bonus {name} pays is not finite after {self.steps:,} steps: lower its scale, set its clip or, "
+            "where it learns, lower its learning_rate"
+        )
 
     def _refuse_reward(self, reward: np.ndarray) -> None:
         index = int(np.flatnonzero(~np.isfinite(reward))[0])

@@ -8,7 +8,7 @@ from rltrain.config.schema import EnvSettings
 from rltrain.core import Progress
 from rltrain.envs.vector import make_vector
 from rltrain.evaluation import run_episodes
-from rltrain.loop import EnvironmentFault, EnvironmentLoop, train
+from rltrain.loop import BadBonus, EnvironmentFault, EnvironmentLoop, train
 
 
 class Counter(gym.Env):
@@ -126,6 +126,21 @@ def test_a_bonus_is_learnt_from_and_never_reported():
     assert [float(t.bonus[0]) for t in agent.transitions] == [10.0] * 3
     assert progress.returns == [6.0]
     assert progress.metrics["exploration/ten_all"] == 10.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bonus_that_is_not_finite_stops_the_run_and_is_named(bad):
+    class Pays:
+        def __init__(self, amount):
+            self.amount = amount
+
+        def bonus(self, transition):
+            return np.full(len(transition.reward), self.amount, np.float32)
+
+    loop, agent = make(bonuses={"good": Pays(1.0), "broken": Pays(bad)})
+    with pytest.raises(BadBonus, match="the bonus broken pays is not finite after 0 steps"):
+        loop.advance(1)
+    assert not agent.transitions
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -2,10 +2,9 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import pytest
+from commands import run, signalled
 from conftest import SMALL
 
 from rltrain import checkpoint
@@ -89,23 +88,8 @@ def test_a_finished_run_that_goes_on_and_is_killed_no_longer_looks_finished(tmp_
     folder = tmp_path / "run"
     train(folder)
     assert RunRecord(folder).status is Status.FINISHED
-    code = """
-import os, signal, sys
-from rltrain.cli.main import main
-from rltrain.experiment import Run
-build = Run._build
-def deadly(self, stack):
-    build(self, stack)
-    self._listeners = [kill]
-def kill(progress):
-    if progress.steps >= 700:
-        os.kill(os.getpid(), signal.SIGKILL)
-kill.every = 100
-Run._build = deadly
-main()
-"""
-    arguments = ["train", "--resume", str(folder), "train.total_steps=1_000", "--quiet"]
-    died = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=60)
+    more = ("train", "--resume", folder, "train.total_steps=1_000", "--quiet")
+    died = run(signalled(signal.SIGKILL, 750), *more)
     assert died.returncode == -signal.SIGKILL, died.stderr
     record = RunRecord(folder)
     assert record.status is Status.INTERRUPTED

@@ -46,6 +46,11 @@ def test_the_agent_of_the_page_learns_with_every_exploration_of_the_page(folder)
         assert 5 < shown[-1]["exploration/distinct_states"] <= 11  # holes and the goal are never left by an action
         assert ("exploration/bonus_decay" in shown[-1]) == (number == 2)
         assert [entry["eval/return"] for entry in entries if "eval/return" in entry][-1] == 1.0
+    told = CliRunner().invoke(app, [*commands[0][1:], "train.total_steps=200", "--run-dir", "a run"]).output
+    (line,) = [line for line in told.splitlines() if line.startswith("next: ")]
+    command = shlex.split(line.removeprefix("next: ").partition("   or: ")[0])
+    assert command == ["rltrain", "eval", "a run", "--plugin", "linear"]
+    assert CliRunner().invoke(app, command[1:]).exit_code == 0
     listed = CliRunner().invoke(app, commands[3][1:], catch_exceptions=False).output
     refused = {line.split()[0] for line in listed.splitlines() if line.split()[1] == "no"}
     assert refused == {"gaussian_noise", "ou_noise"}  # a noise is for an agent without action values

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from rltrain.cli.common import command
 from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import MISSING
 from rltrain.launch.group import Group as Seeds
@@ -163,9 +164,9 @@ class Board:
         open_ = [row for row in summary["seeds"] if row["status"] in ("failed", "interrupted", MISSING)]
         folder = self._group.folder
         if open_:
-            self.say(f"do what is missing with: rltrain train --resume {folder}")
+            self.say(f"do what is missing with: {command('train', '--resume', folder)}")
         else:
-            self.say(f"next: rltrain eval {folder}   or: tensorboard --logdir {folder}")
+            self.say(f"next: {command('eval', folder)}   or: tensorboard --logdir {folder}")
 
 
 def noted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ Storage = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+_plugins: list[str] = []
+"""Modules that this command was given."""
 
 
 def counted(number: int, what: str) -> str:
@@ -60,6 +64,13 @@ def use_plugins(plugins: Sequence[str] | None) -> None:
     if bad := [name for name in plugins or [] if not all(part.isidentifier() for part in name.split("."))]:
         raise ConfigError(f"--plugin '{bad[0]}': expected the name of a module, such as mine or pkg.mine")
     load_plugins(list(plugins or []))
+    _plugins[:] = plugins or []
+
+
+def command(*words: object) -> str:
+    """A command for the shell that goes on from this one, with the user's modules that this one needed."""
+    modules = [word for name in _plugins for word in ("--plugin", name)]
+    return shlex.join(["rltrain", *map(str, words), *modules])
 
 
 def load_config(path: Path, overrides: Sequence[str], *, elsewhere: bool = False) -> Config:

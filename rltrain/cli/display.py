@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rltrain.callbacks import score_of
+from rltrain.cli.common import command
 from rltrain.config.schema import Config
 from rltrain.core import Progress as LoopProgress
 
@@ -139,9 +140,9 @@ class Display:
             text += f", mean length {summary['eval_length']:.1f}"
         self._print(f"{summary['status']} at step {summary['steps']:,} after {summary['seconds']:.1f} s{text}")
         if summary["status"] == "interrupted":
-            self._print(f"go on with: rltrain train --resume {self._folder}")
+            self._print(f"go on with: {command('train', '--resume', self._folder)}")
         else:
-            self._print(f"next: rltrain eval {self._folder}   or: tensorboard --logdir {self._folder}")
+            self._print(f"next: {command('eval', self._folder)}   or: tensorboard --logdir {self._folder}")
 
     def _print(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)

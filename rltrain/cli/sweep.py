@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, is_config, load_config, refuse_no_seeds, use_plugins
+from rltrain.cli.common import AsJson, Plugins, command, is_config, load_config, refuse_no_seeds, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
@@ -202,7 +202,7 @@ def _train(folder: Path, groups: dict[str, Group], launcher: Launcher, how: How)
     told: dict[str, Any] = {"sweep": str(folder), "status": status}
     told["points"] = dict(zip(groups, summaries, strict=True))
     if status == "interrupted":
-        board.say(f"go on with: rltrain sweep --resume {folder}")
+        board.say(f"go on with: {command('sweep', '--resume', folder)}")
     else:
         told["comparison"] = _compare(folder, groups, how.metric, board.say, shown=not silent)
     if how.as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, Storage, unfit, use_plugins
+from rltrain.cli.common import AsJson, Plugins, Storage, command, unfit, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
@@ -73,7 +72,7 @@ def tune(
             *(["--trials", str(trials)] if trials else []),
             *(["--storage", opened.store.shown] if storage else []),
         ]
-        again = shlex.join(["rltrain", "tune", *arguments, "--study", opened.name, "--resume", *given, *where.options])
+        again = command("tune", *arguments, "--study", opened.name, "--resume", *given, *where.options)
         summary, exit_code = _tune(opened, notes, How(launcher, seconds, quiet or as_json, again))
     if as_json:
         typer.echo(json.dumps(summary))

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rltrain.cli.board import clock
+from rltrain.cli.common import command
 from rltrain.cli.screen import Cells, GroupsBoard, Screen
 from rltrain.launch.group import Group
 from rltrain.launch.job import Event
@@ -151,7 +152,7 @@ class TrialBoard:
         if summary["status"] in ("interrupted", "running elsewhere"):
             self.say(f"go on with: {self._again}")
         if summary["status"] == "finished":
-            self.say(f"next: rltrain train {folder / BEST}   all trials: {folder / TRIALS}")
+            self.say(f"next: {command('train', folder / BEST)}   all trials: {folder / TRIALS}")
 
 
 def _confirmed_line(each: dict[str, Any]) -> str:

@@ -90,7 +90,13 @@ def test_scale_follows_environment_steps_and_clip_is_the_greatest_bonus(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "bad", [{"scale": -0.1}, {"scale": 1e39}, {"clip": 0}, {"scale": {"schedule": "linear", "start": 1, "end": -1, "steps": 9}}]
+    "bad",
+    [
+        {"scale": -0.1},
+        {"scale": 1e39},
+        {"clip": 0},
+        {"scale": {"schedule": "linear", "start": 1, "end": -1, "steps": 9}},
+    ],
 )
 def test_a_negative_scale_and_a_clip_of_nothing_are_refused(name, bad):
     with pytest.raises(ConfigError, match=r"bonuses\[0\]"):

@@ -181,6 +181,7 @@ class Corridor(gym.Env):
         self.place = 0
         return 0, {}
     def step(self, action):
+        print("what an environment prints is not part of the answer")
         self.place = max(0, self.place + (1 if action else -1))
         return self.place, float(self.place == 4), self.place == 4, False, {}
 

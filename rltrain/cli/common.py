@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -30,7 +32,29 @@ Storage = Annotated[
         help="Of studies: a journal file, sqlite:///FILE or postgresql+psycopg://...; else a journal beside them.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+
+_stdout: list[TextIO] = []
+"""Where the JSON object goes that a command was asked for."""
+
+
+def _object_alone(context: typer.Context, wanted: bool) -> bool:
+    """What an environment of the user's prints meanwhile goes to standard error."""
+    if wanted:
+        _stdout[:] = [sys.stdout]
+        context.with_resource(redirect_stdout(sys.stderr))
+    return wanted
+
+
+def print_json(found: Any, indent: int | None = None) -> None:
+    """Print what `--json` asks for."""
+    typer.echo(json.dumps(found, indent=indent), file=_stdout[0])
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object and nothing else on stdout.", callback=_object_alone),
+]
 
 _plugins: list[str] = []
 """Modules that this command was given."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, use_plugins
+from rltrain.cli.common import AsJson, Plugins, print_json, use_plugins
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +36,6 @@ def compare(
     plugin: Plugins = None,
 ) -> None:
     """Compare methods over their seeds: what is unfair, figures with intervals, tests, a verdict in plain words."""
-    import json
-
     from rltrain.comparison.compare import compare as compare_runs
     from rltrain.comparison.methods import open_methods
     from rltrain.core import ConfigError
@@ -47,7 +45,7 @@ def compare(
         raise ConfigError("compare needs two methods or more, for example: rltrain compare runs/dqn runs/ppo")
     found = compare_runs(open_methods(methods), metric=metric, threshold=threshold)
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
+        print_json(found.to_dict())
     else:
         show(found)
 

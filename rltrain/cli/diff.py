@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rltrain.cli.common import AsJson
+from rltrain.cli.common import AsJson, print_json
 
 if TYPE_CHECKING:
     from rltrain.records import RunRecord
@@ -26,13 +26,11 @@ def diff(
 
     Of a group, or a folder with several runs, it takes what its runs have in common, and means over them.
     """
-    import json
-
     sides = Side.read(a), Side.read(b)
     found = {part: differing_part(part, sides) for part in PARTS}
     parting = _parting(*sides)
     if as_json:
-        typer.echo(json.dumps(_as_json(sides, found, parting)))
+        print_json(_as_json(sides, found, parting))
         return
     for letter, side in zip("AB", sides, strict=True):
         typer.echo(f"{letter}  {side.path}: {side.title}")

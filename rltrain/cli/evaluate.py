@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, counted, use_plugins
+from rltrain.cli.common import AsJson, Plugins, counted, print_json, use_plugins
 
 
 def evaluate(
@@ -25,8 +25,6 @@ def evaluate(
 
     Of several seeds each is evaluated, and their mean and IQM have intervals across seeds.
     """
-    import json
-
     from rltrain.cli.evaluate_seeds import evaluate_seeds
     from rltrain.launch.evaluate import seeds_in
     from rltrain.rundir import is_group, is_run
@@ -42,7 +40,7 @@ def evaluate(
     with SavedPolicy.open(run, checkpoint) as policy:
         report = policy.evaluate(episodes, seed)
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
     else:
         _print(report)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rltrain.cli.common import counted
+from rltrain.cli.common import counted, print_json
 
 if TYPE_CHECKING:
     from rltrain.records import RunRecord
@@ -48,7 +47,7 @@ def evaluate_seeds(
         raise without[0]
     summary = summarise_seeds(path, reports)
     if as_json:
-        typer.echo(json.dumps(summary))
+        print_json(summary)
     else:
         _foot(summary)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, use_plugins
+from rltrain.cli.common import AsJson, Plugins, print_json, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.config.reference import Part
@@ -24,8 +24,6 @@ def explain(
 
     `rltrain list` has the names of components; the blocks are file (the whole), env, train, eval, checkpoint and tune.
     """
-    import json
-
     from rltrain.config.reference import part
     from rltrain.core import ConfigError
 
@@ -35,7 +33,7 @@ def explain(
     found = part(name)
     if as_json:
         rows = [setting._asdict() for setting in found.settings]
-        typer.echo(json.dumps(found._asdict() | {"settings": rows}))
+        print_json(found._asdict() | {"settings": rows})
     else:
         _show(found)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, load_config, use_plugins
+from rltrain.cli.common import AsJson, Plugins, load_config, print_json, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
@@ -34,8 +34,6 @@ def reproduce(
     Exit code 0 where they are identical; 1 at the first difference, where it ends. A run that was stopped, or is not
     finished, is compared as far as it goes.
     """
-    import json
-
     from rltrain.cli.signals import Interruption
     from rltrain.reproduction import Comparison, Original
     from rltrain.rundir import NoRun, is_run, resolve_run
@@ -52,7 +50,7 @@ def reproduce(
         stopped = interruption() and not comparison.over
         comparison.conclude(stopped=stopped)
     if as_json:
-        typer.echo(json.dumps(_as_json(original, comparison, elsewhere)))
+        print_json(_as_json(original, comparison, elsewhere))
     else:
         _print(original, comparison, stopped=stopped)
     if stopped and comparison.unlike is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rltrain.cli.common import AsJson
+from rltrain.cli.common import AsJson, print_json
 
 if TYPE_CHECKING:
     from rltrain.records import RunRecord
@@ -34,7 +34,6 @@ def runs(
 
     A group of seeds is one line; `rltrain runs GROUP` and `--json` show its runs.
     """
-    import json
     import time
 
     from rltrain.core import ConfigError
@@ -54,7 +53,7 @@ def runs(
     if status:
         found = [run for run in found if run["status"] in status]
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), "runs": found}))
+        print_json({"folder": str(folder), "runs": found})
     elif found:
         _print(found, folder)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rltrain.cli.common import AsJson, Plugins, use_plugins
+from rltrain.cli.common import AsJson, Plugins, print_json, use_plugins
 
 
 def show(
@@ -17,8 +17,6 @@ def show(
     plugin: Plugins = None,
 ) -> None:
     """Print the resolved configuration of a file, a run or a group."""
-    import json
-
     from rltrain.config.load import dump, load, to_dict
     from rltrain.rundir import GROUP, is_group, resolve
 
@@ -28,4 +26,7 @@ def show(
         found = resolve(source)
         path = found / (GROUP if is_group(found) else "config.yaml")
     config = load(path, overrides or []).config
-    typer.echo(json.dumps(to_dict(config), indent=2) if as_json else dump(config), nl=as_json)
+    if as_json:
+        print_json(to_dict(config), indent=2)
+    else:
+        typer.echo(dump(config), nl=False)

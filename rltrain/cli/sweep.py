@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, command, is_config, load_config, refuse_no_seeds, use_plugins
+from rltrain.cli.common import (
+    AsJson,
+    Plugins,
+    command,
+    is_config,
+    load_config,
+    print_json,
+    refuse_no_seeds,
+    use_plugins,
+)
 
 if TYPE_CHECKING:
     from rltrain.config.schema import Config
@@ -186,8 +195,6 @@ def split_values(text: str) -> list[str]:
 
 
 def _train(folder: Path, groups: dict[str, Group], launcher: Launcher, how: How) -> None:
-    import json
-
     from rltrain.cli.screen import GroupsBoard
     from rltrain.cli.signals import Interruption
     from rltrain.launch.group import train_groups
@@ -206,7 +213,7 @@ def _train(folder: Path, groups: dict[str, Group], launcher: Launcher, how: How)
     else:
         told["comparison"] = _compare(folder, groups, how.metric, board.say, shown=not silent)
     if how.as_json:
-        typer.echo(json.dumps(told))
+        print_json(told)
     if interruption():
         raise typer.Exit(interruption.exit_code)
     if status != "finished":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, is_config, load_config, refuse_no_seeds, use_plugins
+from rltrain.cli.common import AsJson, Plugins, is_config, load_config, print_json, refuse_no_seeds, use_plugins
 from rltrain.cli.train_seeds import How
 
 if TYPE_CHECKING:
@@ -161,8 +161,6 @@ def _schedules_whole(value: Any) -> Any:
 
 
 def _train(config: Config, folder: Path, saved: Any, how: How, *, resuming: bool = False) -> None:
-    import json
-
     from rltrain.cli.display import Display
     from rltrain.cli.signals import Interruption
     from rltrain.launch.single import train_run
@@ -171,6 +169,6 @@ def _train(config: Config, folder: Path, saved: Any, how: How, *, resuming: bool
         summary = train_run(config, folder, display, interruption, resuming=resuming, saved=saved)
     display.conclude(summary)
     if how.as_json:
-        typer.echo(json.dumps(summary))
+        print_json(summary)
     if interruption():
         raise typer.Exit(interruption.exit_code)

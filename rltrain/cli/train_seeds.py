@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from rltrain.cli.common import counted
+from rltrain.cli.common import counted, print_json
 from rltrain.cli.engine import Engine
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def _train(group: Group, jobs: list[Job], launcher: Launcher, how: How) -> None:
             if row["status"] == "failed":
                 typer.echo(f"error: seed {row['seed']} failed: {row.get('reason')}", err=True)
     if how.as_json:
-        typer.echo(json.dumps(summary))
+        print_json(summary)
     if interruption():
         raise typer.Exit(interruption.exit_code)
     if summary["status"] != "finished":

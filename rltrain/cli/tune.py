@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rltrain.cli import engine as engines
-from rltrain.cli.common import AsJson, Plugins, Storage, command, unfit, use_plugins
+from rltrain.cli.common import AsJson, Plugins, Storage, command, print_json, unfit, use_plugins
 
 if TYPE_CHECKING:
     from rltrain.cli.tune_board import TrialBoard
@@ -75,7 +74,7 @@ def tune(
         again = command("tune", *arguments, "--study", opened.name, "--resume", *given, *where.options)
         summary, exit_code = _tune(opened, notes, How(launcher, seconds, quiet or as_json, again))
     if as_json:
-        typer.echo(json.dumps(summary))
+        print_json(summary)
     if exit_code:
         raise typer.Exit(exit_code)
 

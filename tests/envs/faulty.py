@@ -14,7 +14,7 @@ def fail(how, once):
     if how == "orphan":
         child = os.fork()  # it holds the pipe open
         if child == 0:
-            time.sleep(30)
+            time.sleep(1_000)
         Path(once).write_text(str(child))
         os._exit(3)
     if how == "hang":
@@ -33,13 +33,13 @@ def fail(how, once):
 class Faulty(gym.Env):
     """Fails `how` in step `at` (0: in `reset`) of episodes that began with the seed `victim`, None being any episode.
 
-    With `once`, the name of a file, it fails only while there is no such file. Each step takes `seconds`.
+    With `once`, the name of a file, it fails only while there is no such file.
     """
 
     observation_space, action_space = gym.spaces.Box(0, 100, (2,), np.float64), gym.spaces.Discrete(2)
 
-    def __init__(self, how="raise", at=1, victim=-1, once=None, seconds=0.0):
-        self.how, self.at, self.victim, self.once, self.seconds = how, at, victim, once, seconds
+    def __init__(self, how="raise", at=1, victim=-1, once=None):
+        self.how, self.at, self.victim, self.once = how, at, victim, once
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -49,7 +49,6 @@ class Faulty(gym.Env):
 
     def step(self, action):
         self.steps += 1
-        time.sleep(self.seconds)
         self._maybe_fail()
         draw = self.np_random.random()
         return np.array([draw, self.steps]), draw + float(action), self.steps >= self.end, False, {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 sys.path.insert(0, str(Path(__file__).parent))
 import faulty
@@ -22,13 +23,15 @@ from rltrain.config.load import from_dict
 from rltrain.config.schema import EnvSettings
 from rltrain.envs.episode import LOST
 from rltrain.envs.vector import begin, call, make_vector, restore, snapshot
+from rltrain.envs.worker import Worker
 from rltrain.envs.workers import SupervisedVectorEnv, WorkerFault
 from rltrain.evaluation import EvalProtocol, run_episodes
 from rltrain.experiment import build
 from rltrain.fitting import problems
 
 SEEDS = [11, 12, 13]
-TIMEOUT = 0.6
+TIMEOUT = 120
+"""Seconds after which something is given up, of which what goes well takes a few on the slowest machine."""
 
 
 def vector(vectorization="async", num_envs=3, restarts=3, timeout=TIMEOUT, **kwargs):
@@ -49,7 +52,6 @@ def play(envs, steps):
     obs, _ = begin(envs, SEEDS[: envs.num_envs])
     trace = [{"obs": np.array(obs)}]
     for _ in range(steps):
-        began = time.monotonic()
         obs, reward, terminated, truncated, info = envs.step(rng.integers(0, 2, envs.num_envs))
         done = terminated | truncated
         row = {"obs": np.array(obs), "reward": reward, "terminated": terminated, "truncated": truncated}
@@ -58,14 +60,13 @@ def play(envs, steps):
         if done.any():
             first, _ = envs.reset(options={"reset_mask": done})
             row["first"] = np.where(done[:, None], first, 0)
-        row["seconds"] = time.monotonic() - began
         trace.append(row)
     return trace
 
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return play(vector("sync", timeout=60.0), 60)
+    return play(vector("sync"), 60)
 
 
 def test_what_it_returns_is_what_one_process_returns(undisturbed):
@@ -75,7 +76,7 @@ def test_what_it_returns_is_what_one_process_returns(undisturbed):
     assert sum(row["terminated"].sum() for row in found[1:]) > 5
     for mine, its in zip(found, undisturbed, strict=True):
         assert mine.keys() == its.keys()
-        for name in mine.keys() - {"seconds"}:
+        for name in mine:
             assert mine[name].dtype == its[name].dtype, name
             assert mine[name].shape == its[name].shape, name
         for name in ("obs", "reward", "terminated", "truncated", "first"):
@@ -85,9 +86,29 @@ def test_what_it_returns_is_what_one_process_returns(undisturbed):
             assert (mine[name] == its[name])[its["terminated"]].all()
 
 
+def failing(how, at, folder):
+    """Environment 1 fails in its first episode. If it hangs it is given up by the sign that it has begun to.
+
+    So nobody is timed: neither those who are well, nor it.
+    """
+    sign = folder / "failed"
+    envs = vector(how=how, at=at, victim=12, once=str(sign))
+    worker = envs._workers[1]
+    receive, pipe = worker.receive, worker._pipe
+
+    def received(deadline):
+        while not (answers := pipe.poll(0.01)) and not sign.exists():
+            pass
+        return receive(deadline if answers else time.monotonic())
+
+    if how in ("hang", "stop"):
+        worker.receive = received
+    return envs
+
+
 WORDS = {
-    "hang": "did not answer within 0.6 s",
-    "stop": "did not answer within 0.6 s",
+    "hang": f"did not answer within {TIMEOUT} s",
+    "stop": f"did not answer within {TIMEOUT} s",
     "raise": r"raised ValueError: the simulator is gone \(.*faulty.py:\d+\)",
     "die": "was killed by SIGKILL",
     "exit": "ended with exit code 3",
@@ -96,8 +117,8 @@ WORDS = {
 
 
 @pytest.mark.parametrize("how", WORDS)
-def test_a_lost_worker_is_replaced_and_the_others_see_nothing_of_it(how, undisturbed):
-    envs = vector(how=how, at=4, victim=12)
+def test_a_lost_worker_is_replaced_and_the_others_see_nothing_of_it(how, undisturbed, tmp_path):
+    envs = failing(how, 4, tmp_path)
     pids = envs.pids
     with pytest.warns(UserWarning, match=f"environment 1: its worker process {WORDS[how]} after 3 steps"):
         found = play(envs, 60)
@@ -107,8 +128,6 @@ def test_a_lost_worker_is_replaced_and_the_others_see_nothing_of_it(how, undistu
     assert (hit["reward"][1], hit["terminated"][1], hit["truncated"][1]) == (0, False, True)
     assert "episode_return" not in hit or not hit.get("episode_return")[1]
     assert sum(row["lost"].sum() for row in found[1:]) == 1
-    limit = TIMEOUT + 2 if how in ("hang", "stop") else 2
-    assert max(row["seconds"] for row in found[1:]) < limit
     for mine, its in zip(found, undisturbed, strict=True):
         for name in ("obs", "reward", "terminated", "truncated"):
             if name in mine:
@@ -116,9 +135,9 @@ def test_a_lost_worker_is_replaced_and_the_others_see_nothing_of_it(how, undistu
     assert found[4]["first"][1][0] not in [row["obs"][1][0] for row in undisturbed]
     assert envs.pids[0] == pids[0]
     assert envs.pids[1] != pids[1]
-    assert not alive(pids[1])
+    pids += envs.pids
     envs.close()
-    assert not any(map(alive, envs.pids))
+    assert gone(pids)
 
 
 def alive(pid):
@@ -128,9 +147,20 @@ def alive(pid):
         return False
 
 
+def wait_until(true):
+    end = time.monotonic() + TIMEOUT
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+def gone(pids):
+    return wait_until(lambda: not any(map(alive, pids)))
+
+
 @pytest.mark.parametrize("how", ["hang", "die"])
-def test_an_environment_that_fails_in_reset_begins_another_episode_and_loses_none(how):
-    envs = vector(how=how, at=0, victim=12)
+def test_an_environment_that_fails_in_reset_begins_another_episode_and_loses_none(how, tmp_path):
+    envs = failing(how, 0, tmp_path)
     with pytest.warns(UserWarning, match="environment 1: .* after 0 steps"):
         obs, _ = begin(envs, SEEDS)
     assert obs[1, 0] > 0
@@ -237,18 +267,24 @@ def test_a_worker_lost_while_its_episode_is_restored_begins_another(tmp_path):
     other.close()
 
 
-def test_an_episode_may_take_longer_to_restore_than_a_step_may_take():
-    envs = vector()
-    begin(envs, SEEDS)
+def test_an_episode_may_take_longer_to_restore_than_a_step_may_take(monkeypatch):
+    given, receive = [], Worker.receive
+
+    def received(worker, deadline):
+        given.append(deadline)
+        return receive(worker, deadline)
+
+    monkeypatch.setattr(Worker, "receive", received)
+    envs = vector(num_envs=1)
+    begin(envs, [11])
     for _ in range(5):
-        obs = np.array(envs.step(np.zeros(3, int))[0])
-    state = snapshot(envs)
+        before = time.monotonic()
+        obs = np.array(envs.step(np.zeros(1, int))[0])
+        assert before + TIMEOUT <= given[-1] <= time.monotonic() + TIMEOUT
+    before, state = time.monotonic(), snapshot(envs)
+    restore(envs, state, obs, seeds=[11])
+    assert before + 6 * TIMEOUT <= given[-1] <= time.monotonic() + 6 * TIMEOUT
     envs.close()
-    slow = vector(seconds=0.15)  # five steps of that are more than TIMEOUT
-    current, lost = restore(slow, state, obs, seeds=SEEDS)
-    assert lost == []
-    assert (current == obs).all()
-    slow.close()
 
 
 def test_an_evaluation_plays_a_lost_episode_again_on_its_seed(tmp_path, monkeypatch):
@@ -257,7 +293,7 @@ def test_an_evaluation_plays_a_lost_episode_again_on_its_seed(tmp_path, monkeypa
     def policy(obs):
         return (obs[:, 0] > 0.5).astype(int)
 
-    envs = vector("sync", timeout=60.0)
+    envs = vector("sync")
     expected = run_episodes(policy, envs, seeds, 20)
     for at, cause in ((3, "exit code 3"), (100, "SIGKILL")):
         broken = vector(how="exit", at=at, victim=104, once=str(tmp_path / str(at)))
@@ -335,14 +371,14 @@ def start(folder, *overrides, resume=False, **env):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{ROOT}"},
     )
 
 
 def test_a_run_out_of_restarts_saves_what_it_has_and_exits_with_65(tmp_path):
     kwargs = {"how": "die", "at": 7, "victim": None}
     process = start(tmp_path, "eval.every=null", kwargs=kwargs, worker_restarts=2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 65, errors
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
@@ -352,7 +388,7 @@ def test_a_run_out_of_restarts_saves_what_it_has_and_exits_with_65(tmp_path):
     saved = checkpoint.load(checkpoint.find(tmp_path / "run" / "checkpoints", "last"))
     assert 0 < saved.step < 50  # before the first that was due
     process = start(tmp_path, resume=True)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 65, errors
     assert checkpoint.load(checkpoint.find(tmp_path / "run" / "checkpoints", "last")).step > saved.step
 
@@ -361,49 +397,40 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(true, seconds=10.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_a_run_that_is_killed_or_interrupted(number, tmp_path):
     process = start(tmp_path, "train.total_steps=10_000_000", "eval.every=null")
     saved = tmp_path / "run" / "checkpoints"
-    assert wait_until(lambda: saved.exists() and any(saved.glob("step-*")), 30)
+    assert wait_until(lambda: saved.exists() and any(saved.glob("step-*")))
     workers = children(process.pid)
     assert len(workers) == 2
     for pid in workers:  # as Ctrl-C, or a service manager, would
         if number != signal.SIGKILL:
             os.kill(pid, number)
     os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert errors == ""
-    assert wait_until(lambda: not any(map(alive, workers)), 2.0)
+    assert gone(workers)
 
 
 def test_a_worker_in_the_middle_of_a_step_dies_with_its_parent(tmp_path):
-    process = start(tmp_path, kwargs={"how": "hang", "at": 3, "victim": None}, worker_timeout=500)
-    assert wait_until(lambda: len(children(process.pid)) == 2, 30)
+    hung = tmp_path / "hung"
+    process = start(tmp_path, kwargs={"how": "hang", "at": 3, "victim": None, "once": str(hung)}, worker_timeout=1_000)
+    assert wait_until(hung.exists)
     workers = children(process.pid)
-    time.sleep(0.5)
+    assert len(workers) == 2
     process.kill()
-    process.communicate(timeout=10)
-    assert wait_until(lambda: not any(map(alive, workers)), 2.0)
+    process.communicate(timeout=TIMEOUT)
+    assert gone(workers)
 
 
 def test_what_an_environment_started_ends_with_its_worker_and_delays_nobody(tmp_path):
     file = tmp_path / "pid"
-    envs = vector(how="orphan", at=2, victim=12, once=str(file), timeout=60.0)
+    envs = vector(how="orphan", at=2, victim=12, once=str(file), timeout=1_000)
     with pytest.warns(UserWarning, match="environment 1: .*exit code 3"):
-        found = play(envs, 3)
-    assert max(row["seconds"] for row in found[1:]) < 2
-    assert wait_until(lambda: not alive(int(file.read_text())), 2.0)
+        play(envs, 3)  # it would take the 1,000 s
+    assert gone([int(file.read_text())])
     envs.close()
 
 
@@ -415,7 +442,7 @@ def test_an_environment_that_cannot_be_made_in_its_worker_is_named():
             raise RuntimeError("no licence left")
         return faulty.Faulty()
 
-    envs = SupervisedVectorEnv([make], timeout=5.0, restarts=1)
+    envs = SupervisedVectorEnv([make], timeout=TIMEOUT, restarts=1)
     with (
         pytest.warns(UserWarning, match="environment 0: its worker process raised RuntimeError: no licence left"),
         pytest.raises(WorkerFault, match=r"environment 0: .*no licence left"),

@@ -1,10 +1,10 @@
 """What the command line refuses before it has changed anything, and what it says then."""
 
+import fcntl
 import os
 import re
 import signal
 import sys
-import threading
 
 import pytest
 from conftest import ROOT
@@ -175,24 +175,18 @@ def test_the_newest_run_is_the_one_that_was_begun_last(tmp_path):
     assert resolve(tmp_path).name == "baseline"
 
 
-def test_who_looks_whether_a_run_is_locked_is_in_nobodys_way(tmp_path):
+def test_who_looks_whether_a_run_is_locked_is_in_nobodys_way(tmp_path, monkeypatch):
     with lock_run(tmp_path):
         assert is_locked(tmp_path)
-    ended = threading.Event()
-
-    def look():
-        while not ended.is_set():
-            is_locked(tmp_path)
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        for _ in range(300):
-            with lock_run(tmp_path):
-                pass
-    finally:
-        ended.set()
-        looking.join()
+    looking = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as who looks holds it, and lets it go once it is waited for
+    assert not is_locked(tmp_path)
+    waits = []
+    monkeypatch.setattr("time.sleep", lambda seconds: waits.append(fcntl.flock(looking, fcntl.LOCK_UN)))
+    with lock_run(tmp_path):
+        assert is_locked(tmp_path)
+    assert len(waits) == 1
+    os.close(looking)
 
 
 def test_a_damaged_log_is_named_and_not_read_in_part(tmp_path):

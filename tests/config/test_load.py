@@ -1,7 +1,6 @@
 """A configuration is read exactly as written, or refused with file, line and what would be right."""
 
 import os
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -219,15 +218,14 @@ def test_problems_found_later_are_placed_in_the_file():
         b"", b"# only a comment\n", b"- a\n- b\n", b"just text\n", b"a: 1\n---\nb: 2\n", b"a: [1\n", b"a:\tb: c\n",
         b"1: 2\n? [x]\n: 3\n", b"a: \xff\n", b"a: \x00\n", b"a: !!python/object/apply:os.system ['true']\n",
         b"a: &a [*a]\n", b"<<: {a: 1}\n", b"a: " + b"[" * 2000 + b"]" * 2000, b"a: " + b"9" * 5000,
-        b"a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
-        b"d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n",
+        b"x0: &x0 [1]\n" + b"".join(b"x%d: &x%d [%s]\n" % (n, n, b",".join([b"*x%d" % (n - 1)] * 10)) for n in range(1, 20)),
     ],
 )  # fmt: skip
-def test_hostile_files_are_refused_quickly_in_one_line_each(tmp_path, content):
+def test_hostile_files_are_refused_in_one_line_each(tmp_path, content):
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        load(path)  # what grows without bound takes hours, which the timeout of all tests does not give it
     for message in caught.value.messages:
         assert message.startswith(str(path))
         assert "\n" not in message

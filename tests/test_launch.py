@@ -4,12 +4,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import pytest
+from gated import Gate
+from processes import LIMIT, alive, bytes_read, pid_of, rltrain, start, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rltrain import checkpoint
@@ -27,7 +26,6 @@ from rltrain.launch.worker import Reporter
 from rltrain.records import Status, find_runs
 from rltrain.rundir import CannotCreate, NoRun, RunLocked, is_locked, lock_run, resolve_run
 
-RLTRAIN = [sys.executable, "-m", "rltrain"]
 TINY = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}
@@ -37,45 +35,12 @@ eval: {every: 500, episodes: 5}
 checkpoint: {every: 500}
 device: cpu
 """
-ENDLESS = "train.total_steps=10_000_000"
-
-
-def start(*arguments, **options):
-    return subprocess.Popen(
-        [*RLTRAIN, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-
-
-def rltrain(*arguments, code=0):
-    process = start(*arguments)
-    out, errors = process.communicate(timeout=120)
-    assert process.returncode == code, out + errors
-    assert "Traceback" not in errors
-    return out
-
-
-def wait(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+ENDLESS = "train.total_steps=100_000_000"
 
 
 def saved(group, *seeds):
     """Whether each of these seeds has a checkpoint to go on from."""
     return all(any((group / f"seed-{seed}" / "checkpoints").glob("step-*")) for seed in seeds)
-
-
-def pid_of(folder):
-    return int((folder / ".lock").read_text().split()[1])
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def summary_of(folder):
@@ -107,7 +72,7 @@ def group(tiny):
     """Five seeds on two workers, so that a worker takes several; and what the command printed."""
     folder = tiny.parent / "group"
     (folder.parent / "printed").write_text(
-        rltrain("train", tiny, "--seeds", "0-4", "--workers", 2, "--run-dir", folder)
+        rltrain("train", tiny, "--seeds", "0-4", "--workers", 2, "--run-dir", folder)[0]
     )
     return folder
 
@@ -190,22 +155,24 @@ def test_eval_refuses_runs_that_are_no_seeds_of_one_configuration(group, tmp_pat
 
 
 def test_a_killed_worker_costs_its_seed_alone_and_resume_does_only_that(tiny, tmp_path):
-    folder, steps = tmp_path / "group", "train.total_steps=4_000"
-    process = start("train", tiny, steps, "train.compile=off", "--seeds", "0-2", "--workers", 3, "--run-dir", folder)
-    wait(lambda: saved(folder, 1))
+    folder, gate = tmp_path / "group", Gate(tmp_path / "gate")
+    settings = ("train.total_steps=4_000", "train.compile=off", *gate.at(750))
+    command = ("train", tiny, *settings, "--plugin", "gated", "--seeds", "0-2", "--run-dir", folder)
+    process = start(*command, "--workers", 3)
+    wait(lambda: len(gate.waiting()) == 3)
     os.kill(pid_of(folder / "seed-1"), signal.SIGKILL)
-    out, errors = process.communicate(timeout=120)
+    gate.open()
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, out + errors
     assert "seed 1 failed: its process was killed by SIGKILL" in out
     found = summary_of(folder)
     assert [row["status"] for row in found["seeds"]] == ["finished", "failed", "finished"]
     assert found["n"] == 2
     before = {seed: (folder / f"seed-{seed}" / "summary.json").stat().st_mtime_ns for seed in (0, 2)}
-    same = ("train", tiny, steps, "train.compile=off", "--seeds", "0-2", "--run-dir", folder, "--resume", folder)
-    assert "(2 of them done)" in rltrain(*same)
+    assert "(2 of them done)" in rltrain(*command, "--resume", folder)[0]
     assert summary_of(folder)["status"] == "finished"
     assert {seed: (folder / f"seed-{seed}" / "summary.json").stat().st_mtime_ns for seed in (0, 2)} == before
-    assert metrics_of(folder / "seed-1") == alone(tiny, tmp_path / "alone", 1, steps, "train.compile=off")
+    assert metrics_of(folder / "seed-1") == alone(tiny, tmp_path / "alone", 1, *settings)
 
 
 def test_workers_save_and_end_when_their_parent_is_killed_and_when_it_is_told_to_stop(tiny, tmp_path):
@@ -218,18 +185,18 @@ def test_workers_save_and_end_when_their_parent_is_killed_and_when_it_is_told_to
     wait(lambda: all(metrics_of(folder / f"seed-{seed}") != log for seed, log in zip((3, 5), logged, strict=True)))
     workers = [pid_of(folder / f"seed-{seed}") for seed in (3, 5)]
     process.kill()
-    process.communicate(timeout=60)
-    wait(lambda: not any(map(alive, workers)), 30)
+    process.communicate(timeout=LIMIT)
+    wait(lambda: not any(map(alive, workers)))
     for seed in (3, 5):
         last = checkpoint.find(folder / f"seed-{seed}" / "checkpoints", "last")
         assert summary_of(folder / f"seed-{seed}")["steps"] == int(last.name[5:]) > 500
     assert not (folder / "seed-8").exists()
-    again = start("train", "--resume", folder, "--json")
+    again = start("train", "--resume", folder, "--workers", 2, "--json")
     wait(lambda: is_locked(folder / "seed-3") and is_locked(folder / "seed-5"))
     with pytest.raises(RunLocked):
         train(resume=folder)
     again.send_signal(signal.SIGINT)
-    out, errors = again.communicate(timeout=60)
+    out, errors = again.communicate(timeout=LIMIT)
     assert again.returncode == 130, errors
     found = json.loads(out)
     assert found["status"] == "interrupted"
@@ -263,13 +230,14 @@ gym.register("Sleepy-v0", Sleepy, max_episode_steps=9)
     logs = [folder / f"seed-{seed}" / "output.log" for seed in (0, 1)]
     wait(lambda: all(log.exists() and "asleep" in log.read_text() for log in logs))
     workers = [pid_of(folder / f"seed-{seed}") for seed in (0, 1)]
+    before = [bytes_read(pid) for pid in workers]
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    wait(lambda: all(bytes_read(pid) > read for pid, read in zip(workers, before, strict=True)))  # told to stop
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGTERM
-    wait(lambda: not any(map(alive, workers)), 10)
+    wait(lambda: not any(map(alive, workers)))
 
 
 def test_an_error_in_a_run_is_told_in_one_line_and_kept_beside_it(tiny, tmp_path):
@@ -293,7 +261,7 @@ gym.register("Broken-v0", Broken, max_episode_steps=9)
     folder = tmp_path / "group"
     broken = ("env.id=Broken-v0", "--plugin", "broken", "--seeds", "2", "--workers", "1", "--run-dir", folder)
     process = start("train", tiny, *broken, cwd=tmp_path)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, errors
     assert "seed 0 failed: KeyError: 'no such room'" in out
     assert "Traceback" not in out + errors

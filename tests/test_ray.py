@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from test_launch import ENDLESS, RLTRAIN, alive, metrics_of, rltrain, saved, start, summary_of, wait
+from gated import Gate
+from processes import LIMIT, alive, rltrain, start, wait
+from test_launch import ENDLESS, metrics_of, saved, summary_of
 
 from rltrain.records import Status, find_runs
 from rltrain.rundir import is_locked
@@ -27,12 +28,14 @@ RUN = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}
 exploration: {name: epsilon_greedy, epsilon: 0.2}
-train: {total_steps: 48_000, log_every: 100, compile: off}
+train: {total_steps: 12_000, log_every: 100, compile: off}
 eval: {every: 500, episodes: 5}
 checkpoint: {every: 500}
 device: cpu
 """
 STORE = 80 << 20
+MIDST = 2_250
+"""A step before which there are checkpoints."""
 
 
 def children(pid):
@@ -113,14 +116,15 @@ def sittings(folder):
 
 
 def test_every_run_finishes_as_it_would_have_when_nodes_are_lost_three_times(cluster, undisturbed, tmp_path):
-    folder = tmp_path / "group"
-    process = start("train", undisturbed / "run.yaml", "--seeds", "0-11", "--run-dir", folder, *cluster.engine)
+    folder, gate = tmp_path / "group", Gate(tmp_path / "gate")
+    gated = (*gate.at(MIDST), "--plugin", "gated")
+    process = start("train", undisturbed / "run.yaml", *gated, "--seeds", "0-11", "--run-dir", folder, *cluster.engine)
     for _ in range(3):
         cluster.add()  # a third one, so that work goes on
-        time.sleep(3)
-        before = set(folder.glob("seed-*/checkpoints/step-*"))
-        wait(lambda known=before: len({path.parent for path in folder.glob("seed-*/checkpoints/step-*")} - known) > 2)
+        wait(lambda: len(gate.waiting()) == 3)
         cluster.lose(cluster.nodes[0])
+        gate.let_go(*gate.waiting())
+    gate.open()
     out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, out + errors
     assert "12 of 12 seeds finished" in out
@@ -136,25 +140,25 @@ def test_every_run_finishes_as_it_would_have_when_nodes_are_lost_three_times(clu
 
 def test_machines_that_do_not_see_the_folder_have_all_of_it_brought_to_the_driver(cluster, undisturbed, tmp_path):
     """The driver's folder is a file system of its own, which no node has; one of them is lost."""
-    group, copy = tmp_path / "hidden" / "group", tmp_path / "copy"
+    group, copy, gate = tmp_path / "hidden" / "group", tmp_path / "copy", Gate(tmp_path / "gate")
     group.parent.mkdir()
     script = f'mount -t tmpfs none {group.parent} && "$@"; code=$?; cp -r {group} {copy}; exit $code'
     alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     if subprocess.run([*alone[:4], "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody have file systems of their own (unshare)")
     before = set(Path("/tmp").glob("rltrain-run-*"))
-    command = ["train", undisturbed / "run.yaml", "--seeds", "0-3", "--run-dir", group, *cluster.engine, "--json"]
-    process = subprocess.Popen(
-        [*alone, *RLTRAIN, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    gated = (*gate.at(MIDST), "--plugin", "gated")
+    command = ("train", undisturbed / "run.yaml", *gated, "--seeds", "0-3", "--run-dir", group, *cluster.engine)
+    process = start(*command, "--json", under=alone)
     inside = Path(f"/proc/{process.pid}/root{group}")
-    wait(lambda: len(list(inside.glob("seed-*/checkpoints/step-*"))) > 4)
+    wait(lambda: len(gate.waiting()) == 2 and saved(inside, 0, 1))
     assert all((inside / f"seed-{seed}" / ".lock").exists() for seed in (0, 1))
     assert not group.exists()
     trained_in = set(Path("/tmp").glob("rltrain-run-*")) - before
     assert len(trained_in) == 2
     cluster.add()
     cluster.lose(cluster.nodes[0])
+    gate.open()
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, out + errors
     left = set(Path("/tmp").glob("rltrain-run-*")) - before
@@ -172,20 +176,20 @@ def test_machines_that_do_not_see_the_folder_have_all_of_it_brought_to_the_drive
 
 
 def test_ctrl_c_saves_everywhere_and_resume_goes_on_as_if_nothing_had_been(cluster, undisturbed, tmp_path):
-    folder = tmp_path / "group"
-    process = start(
-        "train", undisturbed / "run.yaml", "--seeds", "0-2", "--run-dir", folder, *cluster.engine,
-        start_new_session=True,
-    )  # fmt: skip
-    wait(lambda: saved(folder, 0, 1))
+    folder, gate = tmp_path / "group", Gate(tmp_path / "gate")
+    gated = (*gate.at(MIDST), "--plugin", "gated")
+    command = ("train", undisturbed / "run.yaml", *gated, "--seeds", "0-2", "--run-dir", folder, *cluster.engine)
+    process = start(*command, start_new_session=True)
+    wait(lambda: len(gate.waiting()) == 2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, out + errors
     assert "Traceback" not in errors
     assert [row["status"] for row in summary_of(folder)["seeds"]] == ["interrupted", "interrupted", "missing"]
     assert not any(is_locked(folder / f"seed-{seed}") for seed in (0, 1))
     assert not list(folder.glob(".mark-*"))
-    out = rltrain("train", "--resume", folder, *cluster.engine)
+    gate.open()
+    out, _ = rltrain("train", "--resume", folder, "--plugin", "gated", *cluster.engine)
     assert "3 of 3 seeds finished" in out
     for seed in range(3):
         assert metrics_of(folder / f"seed-{seed}") == metrics_of(undisturbed / "group" / f"seed-{seed}")
@@ -193,21 +197,24 @@ def test_ctrl_c_saves_everywhere_and_resume_goes_on_as_if_nothing_had_been(clust
 
 
 def test_runs_end_with_their_driver_and_go_on_from_their_last_checkpoints(cluster, undisturbed, tmp_path):
-    folder = tmp_path / "group"
-    process = start("train", undisturbed / "run.yaml", "--seeds", "0-1", "--run-dir", folder, *cluster.engine)
-    wait(lambda: saved(folder, 0, 1))
+    folder, gate = tmp_path / "group", Gate(tmp_path / "gate")
+    gated = (*gate.at(MIDST), "--plugin", "gated")
+    process = start("train", undisturbed / "run.yaml", *gated, "--seeds", "0-1", "--run-dir", folder, *cluster.engine)
+    wait(lambda: len(gate.waiting()) == 2)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=LIMIT)
     wait(lambda: not any(is_locked(folder / f"seed-{seed}") for seed in (0, 1)))
     assert Status.INTERRUPTED in [run.status for run in find_runs(folder)]
-    rltrain("train", "--resume", folder)  # with the other engine
+    gate.open()
+    rltrain("train", "--resume", folder, "--plugin", "gated")  # with the other engine
     for seed in (0, 1):
         assert metrics_of(folder / f"seed-{seed}") == metrics_of(undisturbed / "group" / f"seed-{seed}")
 
 
 def test_a_bad_trial_is_called_off_on_its_machines(cluster, tmp_path):
     pytest.importorskip("optuna", reason="Optuna is not installed")
-    path = tmp_path / "search.yaml"
+    path, gate = tmp_path / "search.yaml", Gate(tmp_path / "gate")
+    waits = gate.at(4_250, below=10)  # the bad ones, when they have shown that they are
     path.write_text(
         RUN
         + """
@@ -220,12 +227,8 @@ tune:
   search: {env.max_episode_steps: {grid: [100, 99, 98, 97, 96, 95, 3, 2]}}  # so few steps lead nowhere
 """
     )
-    done = subprocess.run(
-        [*RLTRAIN, "tune", str(path), "--study", "s", *cluster.engine, "--json"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads(done.stdout)
+    out, _ = rltrain("tune", path, *waits, "--plugin", "gated", "--study", "s", *cluster.engine, "--json", cwd=tmp_path)
+    summary = json.loads(out.splitlines()[-1])  # Ray may still tell of nodes that were lost before
     assert summary["status"] == "finished"
     assert sum(summary["trials"].values()) == 8
     assert summary["trials"]["pruned"] >= 2
@@ -238,23 +241,24 @@ tune:
 
 
 def test_ray_on_this_machine_is_reached_from_nowhere_else_and_leaves_nothing(undisturbed, tmp_path):
-    home, folder = tmp_path / "home", tmp_path / "group"
+    home, folder, gate = tmp_path / "home", tmp_path / "group", Gate(tmp_path / "gate")
     home.mkdir()
     free = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(home)}
-    process = start(
-        "train", undisturbed / "run.yaml", "--seeds", "0-1", "--run-dir", folder, "--engine", "ray", env=free
-    )
-    wait(lambda: saved(folder, 0, 1))
+    gated = (*gate.at(MIDST), "--plugin", "gated")
+    command = ("train", undisturbed / "run.yaml", *gated, "--seeds", "0-1", "--run-dir", folder, "--engine", "ray")
+    process = start(*command, "--workers", 2, env=free)
+    wait(lambda: len(gate.waiting()) == 2)
     everything = children(process.pid)
     addresses = listening([process.pid, *everything])
     assert len(addresses) > 3
     assert set(addresses) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
     commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in everything)
     (files,) = set(re.findall(r"/tmp/rltrain-ray-\w+", commands))
-    out, errors = process.communicate(timeout=120)
+    gate.open()
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, out + errors
     assert errors == ""
-    wait(lambda: not any(map(alive, everything)), 20)
+    wait(lambda: not any(map(alive, everything)))
     assert not list(home.iterdir())
     assert not Path(files).exists()
     for seed in (0, 1):
@@ -263,13 +267,12 @@ def test_ray_on_this_machine_is_reached_from_nowhere_else_and_leaves_nothing(und
 
 def test_a_driver_that_is_killed_takes_its_ray_with_it(undisturbed, tmp_path):
     folder = tmp_path / "group"
-    process = start(
-        "train", undisturbed / "run.yaml", ENDLESS, "--seeds", "0-1", "--run-dir", folder, "--engine", "ray"
-    )
+    command = ("train", undisturbed / "run.yaml", ENDLESS, "--seeds", "0-1", "--run-dir", folder, "--engine", "ray")
+    process = start(*command, "--workers", 2)
     wait(lambda: saved(folder, 0, 1))
     everything = children(process.pid)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=LIMIT)
     wait(lambda: not any(map(alive, everything)), 180)  # its agents look for it now and then
     assert [run.status for run in find_runs(folder)] == [Status.INTERRUPTED] * 2
 
@@ -297,24 +300,24 @@ made.shutdown()
             "--run-dir", folder, "--engine", "ray", "--ray-address", address,
         )  # fmt: skip
         refused = start(*command, env=free)
-        _, errors = refused.communicate(timeout=60)
+        _, errors = refused.communicate(timeout=LIMIT)
         assert refused.returncode == 2
         assert f"the Ray cluster at {address} asks for no token" in errors
         assert "ray get-auth-token --generate" in errors
         assert len(errors.splitlines()) == 1
         assert not folder.exists()
         wanted = start(*command, "--insecure-ray", env=free)
-        out, errors = wanted.communicate(timeout=120)
+        out, errors = wanted.communicate(timeout=LIMIT)
         assert wanted.returncode == 0, out + errors
         assert "2 of 2 seeds finished" in out
     finally:
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT)
 
 
 def test_a_cluster_that_asks_for_a_token_which_is_not_here_is_told(cluster, undisturbed, tmp_path):
     free = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
     process = start("train", undisturbed / "run.yaml", "--seeds", "0-1", *cluster.engine, cwd=tmp_path, env=free)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 2
     assert "asks for a token, and the right one is not here" in errors
     assert not (tmp_path / "runs").exists()

@@ -1,14 +1,14 @@
 """Runs on other machines, with a Ray that is pretended: nothing is lost with a machine, and a folder comes home whole."""
 
-import threading
 from concurrent import futures
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import grpc
 import pytest
+from gated import Gate
 from pretend_ray import Ray
-from test_launch import TINY, alone, metrics_of
+from test_launch import ENDLESS, TINY, alone, metrics_of
 
 from rltrain import checkpoint, cluster
 from rltrain.cli.engine import engine_of
@@ -59,9 +59,9 @@ def test_a_seed_logs_through_ray_what_it_logs_alone(tiny, tmp_path):
 def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_driver(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "Host", Distant)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    total = 20_000
-    steps = (f"train.total_steps={total}", "train.compile=off")
-    (job,), ray, events, logged = jobs(tiny, tmp_path / "group", (1,), *steps), Ray(cpus=1), [], []
+    total, gate = 8_000, Gate(tmp_path / "gate")
+    settings = (f"train.total_steps={total}", "train.compile=off", *gate.at(1_750))
+    (job,), ray, events, logged = jobs(tiny, tmp_path / "group", (1,), *settings), Ray(cpus=1), [], []
 
     def listen(event):
         events.append(event)
@@ -70,8 +70,9 @@ def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_
             logged.append((event.data["eval_step"], RunRecord(job.folder).curve("eval/return").steps.tolist()))
             if list(job.folder.glob("checkpoints/step-*")) and len(ray.actors) == 1 and not ray.actors[0].lost:
                 ray.actors[0].lose()
+                gate.open()
 
-    RayLauncher(ray).run(in_turn([job]), listen)
+    RayLauncher(ray, plugins=["gated"]).run(in_turn([job]), listen)
     assert len(ray.actors) == 2
     assert [event.kind for event in events if event.kind != "progress"] == ["started", "note", "started", "ended"]
     assert all(step is None or step in steps for step, steps in logged)  # what is judged is here before it is told of
@@ -79,7 +80,7 @@ def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_
     assert (run.status, run.summary["run"]) == (Status.FINISHED, str(job.folder))
     assert events[-1].data["run"] == str(job.folder)
     assert run.sittings[1]["from_step"] > 0
-    assert metrics_of(job.folder) == alone(tiny, tmp_path / "alone", 1, *steps)
+    assert metrics_of(job.folder) == alone(tiny, tmp_path / "alone", 1, *settings)
     assert checkpoint.find(job.folder / "checkpoints", "last").name == f"step-{total:012}"
     assert not is_locked(job.folder)
     ray.actors[0].made.result()._clean()  # its machine is not really gone
@@ -87,8 +88,7 @@ def test_what_a_lost_machine_had_goes_on_elsewhere_from_what_was_brought_to_the_
 
 
 def test_a_run_is_called_off_where_it_trains_and_where_there_is_no_machine_for_it(tiny, tmp_path):
-    endless = ("train.total_steps=10_000_000", "train.compile=off")
-    job, later = jobs(tiny, tmp_path / "group", (0, 1), *endless)
+    job, later = jobs(tiny, tmp_path / "group", (0, 1), ENDLESS, "train.compile=off")
     events, called_off = [], set()
 
     def listen(event):
@@ -100,9 +100,7 @@ def test_a_run_is_called_off_where_it_trains_and_where_there_is_no_machine_for_i
     assert events[-1] == (0, "ended", "interrupted")
     assert RunRecord(job.folder).status is Status.INTERRUPTED
     events.clear()
-    stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
-    RayLauncher(Ray(placed=False)).run(in_turn([later]), listen, stop.is_set)
+    RayLauncher(Ray(placed=False)).run(in_turn([later]), listen, interrupted=lambda: bool(events))
     assert events == [(1, "started", None), (1, "ended", "interrupted")]
     assert not later.folder.exists()
     assert not list((tmp_path / "group").glob(".mark-*"))

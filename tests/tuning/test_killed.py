@@ -5,12 +5,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from gated import Gate
+from processes import start, wait
 
 pytest.importorskip("optuna", reason="Optuna is not installed")
 
@@ -20,12 +21,12 @@ from rltrain.records import read_metrics
 from rltrain.rundir import GROUP
 from rltrain.tuning.reading import read_study
 
-KILLS, TRIALS = 20, 30
+KILLS, SURE, TRIALS = 20, 3, 24
 SEARCH = f"""
-env: {{id: FrozenLake-v1}}
+env: {{id: Gated-v0, kwargs: {{gate: GATE, at: 3_250}}}}
 agent: {{name: q_learning, learning_rate: 0.1}}
 exploration: {{name: epsilon_greedy, epsilon: 0.2}}
-train: {{total_steps: 6_000, log_every: 500, compile: off}}
+train: {{total_steps: 6_000, log_every: 100, compile: off}}
 eval: {{every: 1_500, episodes: 2}}
 checkpoint: {{every: 500}}
 device: cpu
@@ -41,36 +42,54 @@ tune:
 
 
 def begin(folder):
-    command = ["tune", "x.yaml", "--study", "s", "--resume", "--workers", "1"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "rltrain", *command],
+    return start(
+        "tune", "x.yaml", "--study", "s", "--resume", "--workers", "1", "--plugin", "gated",
         cwd=folder, stdout=subprocess.DEVNULL, stderr=open(folder / "errors", "a"),
     )  # fmt: skip
 
 
-def kill_one(rng, tuners):
-    """Kill a command or a process that it started; whether it was still there."""
-    pid = rng.choice(tuners).pid
+def workers(tuner):
+    """Processes that a command has started."""
     with suppress(OSError):
-        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        os.kill(rng.choice([pid, *map(int, workers)]), signal.SIGKILL)
-        return True
-    return False
+        return list(map(int, Path(f"/proc/{tuner.pid}/task/{tuner.pid}/children").read_text().split()))
+    return []
+
+
+def waiting(gate, tuners):
+    """Workers of living commands that are before the gate."""
+    return [pid for tuner in tuners for pid in workers(tuner) if pid in gate.waiting()]
+
+
+def kill_at_random(rng, folder, gate):
+    """Keep two commands at work, and kill them and their workers; those that are at work in the end.
+
+    A run goes on beyond its gate only when it is let go, and that is less often than there are runs.
+    """
+    tuners = []
+    for kill in range(KILLS):
+        tuners = [tuner for tuner in tuners if tuner.poll() is None]
+        tuners += [begin(folder) for _ in range(2 - len(tuners))]
+        wait(lambda known=tuners: waiting(gate, known))
+        victims = waiting(gate, tuners)
+        if kill % SURE:  # at any moment; the others are in the midst of a run for certain
+            gate.let_go(*victims)
+            time.sleep(rng.uniform(0.0, 1.0))
+            tuner = rng.choice(tuners)
+            victims = [tuner.pid, *workers(tuner)]
+        victim = rng.choice(victims)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        gate.let_go(victim)
+    return tuners
 
 
 @pytest.mark.slow
 def test_twenty_killed_at_random_lose_no_trial_and_count_none_twice(tmp_path):
-    rng, tuners, kills = random.Random(0), [], 0
-    (tmp_path / "x.yaml").write_text(SEARCH)
+    gate = Gate(tmp_path / "gate")
+    (tmp_path / "x.yaml").write_text(SEARCH.replace("GATE", str(gate.folder)))
     study = tmp_path / "runs" / "x" / "tune" / "s"
-    while kills < KILLS:  # spread over the whole study: one each time that another trial is done
-        tuners = [tuner for tuner in tuners if tuner.poll() is None]
-        tuners += [begin(tmp_path) for _ in range(2 - len(tuners))]
-        time.sleep(rng.uniform(0.0, 1.0))
-        done = len(list(study.glob("trial-*/summary.json")))
-        assert done < TRIALS, "finished before all were killed"
-        if done >= kills and kill_one(rng, tuners):
-            kills += 1
+    tuners = kill_at_random(random.Random(0), tmp_path, gate)
+    gate.open()
     for tuner in tuners:
         tuner.wait(timeout=600)
     last = begin(tmp_path)
@@ -81,15 +100,15 @@ def test_twenty_killed_at_random_lose_no_trial_and_count_none_twice(tmp_path):
     assert [(trial.number, trial.state.name) for trial in trials] == [(n, "COMPLETE") for n in range(TRIALS)]
     assert len({trial.params["agent.learning_rate"] for trial in trials}) == TRIALS
     assert sorted(path.name for path in study.glob("trial-*")) == [f"trial-{n:04}" for n in range(TRIALS)]
-    resumed, steps = 0, sorted([*range(500, 6_001, 500), *range(1_500, 6_001, 1_500)])
+    again, steps = 0, sorted([*range(100, 6_001, 100), *range(1_500, 6_001, 1_500)])
     for trial in trials:
         runs = [study / f"trial-{trial.number:04}" / f"seed-{seed}" for seed in (0, 1)]
         assert trial.value == sum(read_metrics(run)[-1]["eval/exact_return"] for run in runs) / 2
         assert sorted(trial.user_attrs["scores"]) == ["0", "1"]
         for run in runs:
             assert [entry["step"] for entry in read_metrics(run)] == steps
-            resumed += len(json.loads((run / "sittings.json").read_text())["sittings"]) > 1
-    assert resumed >= KILLS // 3
+            again += len(json.loads((run / "sittings.json").read_text())["sittings"]) - 1
+    assert again >= len(range(0, KILLS, SURE))
     for number in (0, TRIALS // 2):  # as if nothing had happened
         folder, alone = study / f"trial-{number:04}", tmp_path / f"alone-{number}"
         alone.mkdir()

@@ -1,6 +1,7 @@
 """A study in a real PostgreSQL server, started here on the loopback address, that is restarted while it is used."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("optuna", reason="Optuna is not installed")
 
 from pretending import GRID, SEARCH, Pretender, at_once
+from processes import LIMIT
 
 PASSWORD = "Pg-s3cret"
 
@@ -77,17 +79,22 @@ def server():
 
 @pytest.mark.slow
 def test_a_study_survives_five_restarts_of_its_server_with_three_at_work(bench, server):
+    at_work = multiprocessing.get_context("fork").Barrier(4)
+
     class Slow(Pretender):
+        runs = 0
+
         def _train(self, *arguments):
-            for event in super()._train(*arguments):
-                time.sleep(0.05)
+            for index, event in enumerate(super()._train(*arguments)):
+                if index == 0 and self.runs in range(0, 20, 4):  # in the midst of every other trial, five times
+                    at_work.wait(LIMIT)
+                time.sleep(0.05)  # so that the server is away meanwhile
                 yield event
+            self.runs += 1
 
     def restarts():
-        while not list(bench.folder.rglob("trial-0002")):  # three are at work
-            time.sleep(0.05)
         for _ in range(5):
-            time.sleep(0.5)
+            at_work.wait(LIMIT)
             server.control("restart", "-m", "immediate")
 
     def search():

@@ -4,11 +4,11 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
+from gated import Gate
+from processes import pid_of, rltrain, start, wait
 
 from rltrain.cli.sweep import split_values
 from rltrain.cli.tune import seconds_of
@@ -19,7 +19,6 @@ from rltrain.records import find_runs
 
 optuna = pytest.importorskip("optuna")
 
-RLTRAIN = [sys.executable, "-m", "rltrain"]
 TINY = """
 env: {id: FrozenLake-v1}
 agent: {name: q_learning, learning_rate: 0.1}
@@ -47,43 +46,20 @@ def tiny(tmp_path):
     return path
 
 
-def start(tiny, *arguments):
-    return subprocess.Popen(
-        [*RLTRAIN, *map(str, arguments)], cwd=tiny.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def rltrain(tiny, *arguments, code=0):
-    process = start(tiny, *arguments)
-    out, errors = process.communicate(timeout=200)
-    assert process.returncode == code, out + errors
-    assert "Traceback" not in errors
-    return out, errors
-
-
-def wait(condition, seconds=100):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def pid_of(folder):
-    return int((folder / ".lock").read_text().split()[1])
-
-
 def test_a_killed_tuner_and_a_killed_worker_lose_no_trial_and_the_best_trains(tiny):
-    folder = tiny.parent / "runs" / "tiny" / "tune" / "s"
-    steps = "train.total_steps=3000"
-    common = ("tune", "tiny.yaml", steps, "--study", "s", "--workers", 1)
-    process = start(tiny, *common)
+    folder, gate = tiny.parent / "runs" / "tiny" / "tune" / "s", Gate(tiny.parent / "gate")
+    settings = ("train.total_steps=4000", *gate.at(400))
+    common = ("tune", "tiny.yaml", *settings, "--plugin", "gated", "--study", "s", "--workers", 1)
+    process = start(*common, cwd=tiny.parent)
     seed = folder / "trial-0000" / "seed-0"
-    wait(lambda: any((seed / "checkpoints").glob("step-*")))
+    wait(gate.waiting)
     os.kill(pid_of(seed), signal.SIGKILL)  # the worker
     wait(lambda: len(json.loads((seed / "sittings.json").read_text())["sittings"]) == 2)
     process.kill()  # the tuner
+    process.wait()
+    gate.open()
     process.communicate()
-    out, _ = rltrain(tiny, *common, "--resume", "--json")
+    out, _ = rltrain(*common, "--resume", "--json", cwd=tiny.parent)
     summary = json.loads(out)
     assert (summary["status"], summary["trials"]) == ("finished", {"complete": 3})
     sittings = json.loads((seed / "sittings.json").read_text())["sittings"]
@@ -112,7 +88,7 @@ def test_a_password_is_nowhere(tiny, monkeypatch):
 
     url = f"postgresql+psycopg://me:{quote(PASSWORD, safe='')}@127.0.0.1:1/studies?connect_timeout=1"
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    out, errors = rltrain(tiny, "tune", "tiny.yaml", "--storage", url, code=74)
+    out, errors = rltrain("tune", "tiny.yaml", "--storage", url, code=74, cwd=tiny.parent)
     assert "postgresql+psycopg://me:***@127.0.0.1" in errors
     assert PASSWORD not in out + errors
     assert quote(PASSWORD, safe="") not in out + errors
@@ -126,7 +102,8 @@ def test_a_password_is_nowhere(tiny, monkeypatch):
 
 
 def test_mistakes_are_told_before_anything_is_begun(tiny):
-    out, errors = rltrain(tiny, "tune", "tiny.yaml", "tune.search={agent.gamma: {uniform: [0, 2]}}", code=2)
+    wrong = "tune.search={agent.gamma: {uniform: [0, 2]}}"
+    out, errors = rltrain("tune", "tiny.yaml", wrong, code=2, cwd=tiny.parent)
     assert "must be at most 1, got 2" in errors
     assert not (tiny.parent / "runs").exists()
     for text, told in (("2x", "expected a time"), ("", "expected a time")):
@@ -136,9 +113,8 @@ def test_mistakes_are_told_before_anything_is_begun(tiny):
 
 
 def test_a_sweep_trains_a_grid_of_groups_and_compares_them(tiny):
-    out, _ = rltrain(
-        tiny, "sweep", "tiny.yaml", "agent.gamma=0.9,0.99", "train.total_steps=500", "--seeds", "0,1", "--json"
-    )
+    points = ("agent.gamma=0.9,0.99", "train.total_steps=500", "--seeds", "0,1")
+    out, _ = rltrain("sweep", "tiny.yaml", *points, "--json", cwd=tiny.parent)
     found = json.loads(out)
     assert found["status"] == "finished"
     assert list(found["points"]) == ["gamma=0.9", "gamma=0.99"]
@@ -148,7 +124,7 @@ def test_a_sweep_trains_a_grid_of_groups_and_compares_them(tiny):
     assert [(run.config["agent"]["gamma"], run.seed) for run in runs] == [(g, s) for g in (0.9, 0.99) for s in (0, 1)]
     before = [(run.folder / "summary.json").stat().st_mtime_ns for run in runs]
     os.remove(runs[3].folder / "summary.json")
-    rltrain(tiny, "sweep", "--resume", found["sweep"], "--json")
+    rltrain("sweep", "--resume", found["sweep"], "--json", cwd=tiny.parent)
     after = [(run.folder / "summary.json").stat().st_mtime_ns for run in runs]
     assert [a == b for a, b in zip(before, after, strict=True)] == [index != 3 for index in range(4)]
 

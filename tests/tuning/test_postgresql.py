@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -79,26 +78,32 @@ def server():
 
 @pytest.mark.slow
 def test_a_study_survives_five_restarts_of_its_server_with_three_at_work(bench, server):
-    at_work = multiprocessing.get_context("fork").Barrier(4)
+    processes = multiprocessing.get_context("fork")
+    at_work, missed = processes.Barrier(4), processes.Semaphore(0)
 
-    class Slow(Pretender):
+    class Waiting(Pretender):
         runs = 0
 
         def _train(self, *arguments):
             for index, event in enumerate(super()._train(*arguments)):
                 if index == 0 and self.runs in range(0, 20, 4):  # in the midst of every other trial, five times
                     at_work.wait(LIMIT)
-                time.sleep(0.05)  # so that the server is away meanwhile
+                    at_work.wait(LIMIT)  # and the server is away
                 yield event
             self.runs += 1
 
     def restarts():
         for _ in range(5):
             at_work.wait(LIMIT)
-            server.control("restart", "-m", "immediate")
+            server.control("stop", "-m", "immediate")
+            at_work.wait(LIMIT)
+            assert all(missed.acquire(timeout=LIMIT) for _ in range(3))
+            server.control("start")
 
     def search():
-        bench.search(bench.open(SEARCH, "tune.trials=30", url=server.url), Slow())
+        study = bench.open(SEARCH, "tune.trials=30", url=server.url)
+        study.warn = lambda text: missed.release()
+        bench.search(study, Waiting())
 
     at_once(search, search, search, restarts)
     study = bench.open(SEARCH, "tune.trials=30", url=server.url)

@@ -73,13 +73,19 @@ def register(kind: Kind, name: str | None = None) -> Callable[[_C], _C]:
     """Class decorator: make a class of the user's own available in YAML as `name`.
 
     Without `name` the class name in snake_case is taken (`MyAgent` -> `my_agent`).
-    Raises NameTaken when rltrain has a component of that name.
+    Raises NameTaken when rltrain has a component of that name, ValueError for another kind, and TypeError for a class
+    without settings: in a plugin both are told with the line.
     """
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind '{kind}' of component{did_you_mean(kind, KINDS)} ({', '.join(KINDS)})")
 
     def add(cls: _C) -> _C:
         key = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         if key in _shipped(kind):
             raise NameTaken(f"rltrain has {kind} of the name '{key}' itself: choose another name")
+        config = getattr(cls, "Config", None)
+        if not (inspect.isclass(config) and issubclass(config, Settings)):
+            raise TypeError(f"{cls.__name__} has no settings: give it a class Config(Settings), empty if it needs none")
         _registered[kind, key] = cls
         return cls
 

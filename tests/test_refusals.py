@@ -121,6 +121,16 @@ def test_an_option_that_would_do_nothing_is_refused(words, what, command, tmp_pa
         ("misused", "import json\njson.loads('')\n", "--plugin misused: {at}:2: JSONDecodeError: Expecting value"),
         ("ending", "import sys\nsys.exit(3)\n", "--plugin ending: {at}:2: SystemExit: 3"),
         ("silent", "assert False\n", "--plugin silent: {at}:1: AssertionError\n"),
+        (
+            "another",
+            'import rltrain.registry as r\n@r.register("exploration")\nclass Mine: ...\n',
+            "--plugin another: {at}:2: ValueError: there is no kind 'exploration' of component, did you mean 'explorations'",
+        ),
+        (
+            "unset",
+            'import rltrain.registry as r\n@r.register("bonuses")\nclass Mine: ...\n',
+            "--plugin unset: {at}:2: TypeError: Mine has no settings: give it a class Config(Settings)",
+        ),
         ("there.is_none", "", "--plugin there.is_none: ModuleNotFoundError: No module named 'there'"),
     ],
 )

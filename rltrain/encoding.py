@@ -17,6 +17,8 @@ LONGEST = 120
 def vector_problem(agent: str, spec: EnvSpec, *, images: bool = False) -> str | None:
     """Why a network cannot take this environment's observations, or None; `images` if it may have convolutions."""
     space = spec.observation_space
+    if 0 in (space.shape or ()):
+        return f"{agent} needs an observation of at least one number, {spec.id} has {in_words(space)}"
     flat = isinstance(space, gym.spaces.Box | gym.spaces.MultiBinary) and len(space.shape or ()) == 1
     if flat or isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) or (images and is_image(space)):
         return None

@@ -209,3 +209,17 @@ def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, 
     found = problems(config("ppo", env={"id": "Odd-v0", "kwargs": {"how": how}}))
     assert [problem.path for problem in found] == ([] if said is None else ["env.kwargs"])
     assert said is None or re.search(said, found[0].message)
+
+
+class Blind(Odd):
+    """Shows nothing."""
+
+    observation_space = gym.spaces.Box(-1, 1, (0,))
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_an_observation_without_a_number_is_refused(agent, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Blind-v0", EnvSpec("Blind-v0", entry_point=Blind, max_episode_steps=9))
+    found = problems(config(agent, "epsilon_greedy" if agent == "dqn" else None, env={"id": "Blind-v0"}))
+    assert [problem.path for problem in found] == ["agent.name"]
+    assert f"{agent} needs an observation of at least one number, Blind-v0 has Box(" in found[0].message

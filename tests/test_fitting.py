@@ -211,6 +211,15 @@ def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, 
     assert said is None or re.search(said, found[0].message)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("max_episode_steps", "set env.max_episode_steps"), ("id", "set env.id"), ("disable_env_checker", "leave it out")],
+)
+def test_what_gymnasium_itself_takes_is_no_keyword_of_an_environment(name, instead):
+    (found,) = problems(config("ppo", env={"id": "CartPole-v1", "kwargs": {name: 10}}))
+    assert found == (f"env.kwargs.{name}", f"is no keyword of the environment: {instead}")
+
+
 class Blind(Odd):
     """Shows nothing."""
 

@@ -18,6 +18,8 @@ from rltrain.registry import did_you_mean, find
 
 OLD_ATARI = re.compile(r"(NoFrameskip|Deterministic)?-v\d+$")
 """What followed the name of a game before ids began with ALE/."""
+GYMNASIUMS = {"id", "max_episode_steps", "disable_env_checker"}
+"""Keywords of gymnasium.make itself."""
 
 
 def environment_problems(config: Config) -> list[Problem]:
@@ -37,7 +39,7 @@ def environment_problems(config: Config) -> list[Problem]:
         hint = f", did you mean '{near}'?" if near else did_you_mean(env.id, gym.registry)
         hint = hint or " (an environment of your own? name its module with --plugin)"
         return [Problem("env.id", f"unknown environment '{env.id}'{hint}")]
-    except Exception as error:  # the package is there, and broken
+    except (Exception, SystemExit) as error:  # the package is there, and broken
         return [Problem("env.id", f"{env.id} cannot be made: {first_line(error)}")]
     if env.vectorization != "async":  # a value that was written out by default is no problem
         fields = type(env).model_fields
@@ -47,17 +49,32 @@ def environment_problems(config: Config) -> list[Problem]:
     found = [*_wrapper_problems(env), *(_atari_problems(env) if env.atari is not None else ())]
     if found or env.atari is not None:
         return found
+    return [*_keyword_problems(env)] or _making_problems(env)
+
+
+def _keyword_problems(env: EnvSettings) -> Iterator[Problem]:
+    """Keywords that no environment gets, since gymnasium.make has them itself."""
+    for name in GYMNASIUMS & env.kwargs.keys():
+        instead = f"set env.{name}" if name in type(env).model_fields else "leave it out"
+        yield Problem(f"env.kwargs.{name}", f"is no keyword of the environment: {instead}")
+
+
+def _making_problems(env: EnvSettings) -> list[Problem]:
+    """What goes wrong when it is made, with its wrappers and without them."""
     try:
         make_env(env).close()
-        probe = make_vector(config.env.model_copy(update={"vectorization": "sync"}), 1)
+        probe = make_vector(env.model_copy(update={"vectorization": "sync"}), 1)
         probe.close()
-    except Exception as error:  # an environment may raise whatever it likes; the user gets its words
+    except (Exception, SystemExit) as error:  # an environment may raise whatever it likes; the user gets its words
         bare = env.model_copy(update={"wrappers": ()})
         try:
             make_env(bare).close()
-        except Exception as inner:
+        except (Exception, SystemExit) as inner:
             where = "env.kwargs" if env.kwargs else "env.id"
-            return [Problem(where, f"{env.id} cannot be made: {first_line(inner)}")]
+            said = (
+                f"it {raised(inner)}" if isinstance(inner, KeyError | SystemExit) else first_line(inner)
+            )  # a bare word
+            return [Problem(where, f"{env.id} cannot be made: {said}")]
         said = first_line(error) if str(error).strip() else f"{env.id} cannot be made with them: {first_line(error)}"
         return [Problem("env.wrappers", said)]
     return []

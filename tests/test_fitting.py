@@ -180,14 +180,22 @@ class Odd(gym.Env):
 
     def __init__(self, how="fine"):
         self.how = how
+        if how == "bytes":
+            self.observation_space = gym.spaces.Box(0, 255, (3,), np.uint8)
+        if how == "leaves":
+            raise SystemExit(3)
+        if how == "key":
+            {}["rooms"]
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return np.zeros(3, np.float32), {}
+        return np.zeros(2 if self.how == "reset" else 3, np.float32), {}
 
     def step(self, action):
         if self.how == "raises":
             raise RuntimeError("no\nmore")
+        if self.how == "ends":
+            raise SystemExit(3)
         obs = np.zeros(4 if self.how == "shape" else 3, np.float32)
         return (obs, 1.0, False, {}) if self.how == "old" else (obs, 1.0, False, False, {})
 
@@ -201,7 +209,12 @@ class Odd(gym.Env):
             r"Odd-v0 cannot be played: its first step raised RuntimeError: no \(.*test_fitting.py:\d+\)",
         ),
         ("old", r"expected 5, got 4.*: step must return obs, reward, terminated, truncated, info"),
+        ("ends", r"Odd-v0 cannot be played: its first step raised SystemExit: 3 \(.*test_fitting.py:\d+\)"),
         ("shape", r"its observations have the shape \(4,\), not \(3,\) as it says"),
+        ("reset", r"its observations have the shape \(2,\), not \(3,\) as it says"),
+        ("bytes", r"Odd-v0 cannot be played: its observations are float32, its space says uint8$"),
+        ("leaves", r"Odd-v0 cannot be made: it raised SystemExit: 3 \(.*test_fitting.py:\d+\)"),
+        ("key", r"Odd-v0 cannot be made: it raised KeyError: 'rooms' \(.*test_fitting.py:\d+\)"),
     ],
 )
 def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, said, monkeypatch):
@@ -209,6 +222,13 @@ def test_an_environment_that_cannot_take_a_step_is_refused_before_any_work(how, 
     found = problems(config("ppo", env={"id": "Odd-v0", "kwargs": {"how": how}}))
     assert [problem.path for problem in found] == ([] if said is None else ["env.kwargs"])
     assert said is None or re.search(said, found[0].message)
+
+
+def test_what_a_wrapper_would_cast_is_the_environments_fault_all_the_same(monkeypatch):
+    monkeypatch.setitem(gym.registry, "Odd-v0", EnvSpec("Odd-v0", entry_point=Odd, max_episode_steps=9))
+    env = {"id": "Odd-v0", "kwargs": {"how": "bytes"}, "wrappers": [{"name": "flatten"}]}
+    (found,) = problems(config("ppo", env=env))
+    assert found == ("env.kwargs", "Odd-v0 cannot be played: its observations are float32, its space says uint8")
 
 
 @pytest.mark.parametrize(

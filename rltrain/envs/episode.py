@@ -7,7 +7,8 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
-from rltrain.core import Array, RltrainError, State
+from rltrain.core import Array, RltrainError, State, first_line, raised
+from rltrain.envs.shown import judge
 
 MAX_LOGGED_ACTIONS = 1_000_000
 """An open episode longer than this is begun anew on resume, so that memory stays bounded."""
@@ -24,7 +25,10 @@ FOREIGN = "its snapshot was written by another kind of environment (env.vectoriz
 
 
 class EnvironmentFault(RltrainError):
-    """An environment returned something that no agent can learn from."""
+    """An environment raised something, or returned something that no agent can learn from.
+
+    What it raised is the `__cause__`, with its traceback.
+    """
 
     exit_code = 65
 
@@ -45,7 +49,29 @@ class RawReturn(gym.Wrapper[Any, Any, Any, Any]):
         try:
             self.raw_return += float(result[1])
         except (TypeError, ValueError):
-            raise EnvironmentFault(f"an environment paid the reward {result[1]!r}: it must be a number") from None
+            raise EnvironmentFault(f"it paid the reward {result[1]!r}: it must be a number") from None
+        return result
+
+
+class Watched(gym.Wrapper[Any, Any, Any, Any]):
+    """Below a wrapper that would cast what it is shown, and so hide a fault. Raises EnvironmentFault for one."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._judge = judge(env.observation_space)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        if (wrong := self._judge(obs)) is not None:
+            raise EnvironmentFault(wrong)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        result = self.env.step(action)
+        if (wrong := self._judge(result[0])) is not None:
+            raise EnvironmentFault(wrong)
         return result
 
 
@@ -64,28 +90,39 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._raw = raw
         self._index = index
+        self._judge = judge(env.observation_space)
         self.origin: State = {}  # how the open episode began: the seed, or the generator's state before the reset
         self.actions: list[Any] = []  # of the open episode, up to MAX_LOGGED_ACTIONS
         self.length = 0  # steps of the open episode
         self._obs: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode and remember how it began."""
+        """Begin an episode and remember how it began. Raises EnvironmentFault for whatever goes wrong in it."""
         if seed is None:
             self.origin = {"rng": self.env.unwrapped.np_random.bit_generator.state}
         else:
             self.origin = {"seed": int(seed)}
         self.actions = []
         self.length = 0
-        self._obs, info = self.env.reset(seed=seed, options=options)
+        try:
+            self._obs, info = self.env.reset(seed=seed, options=options)
+            if (wrong := self._judge(self._obs)) is not None:
+                raise EnvironmentFault(wrong)
+        except (Exception, SystemExit) as error:
+            raise self._fault(error) from error
         return self._obs, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Take a step and remember the action."""
+        """Take a step and remember the action. Raises EnvironmentFault for whatever goes wrong in it."""
         if self.length < MAX_LOGGED_ACTIONS:
             self.actions.append(action)
         self.length += 1
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        try:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            if (wrong := self._judge(obs)) is not None:
+                raise EnvironmentFault(wrong)
+        except (Exception, SystemExit) as error:
+            raise self._fault(error) from error
         self._obs = obs
         if terminated or truncated:
             success = info.get("is_success", info.get("success"))
@@ -93,6 +130,12 @@ class Episode(gym.Wrapper[Any, Any, Any, Any]):
             if success is not None:
                 info["episode_success"] = bool(success)
         return obs, reward, terminated, truncated, info
+
+    def _fault(self, error: BaseException) -> EnvironmentFault:
+        """In one line what went wrong, and where."""
+        said = first_line(error) if isinstance(error, EnvironmentFault) else raised(error)
+        when = f"in step {self.length:,} of its episode" if self.length else "when it was reset"
+        return EnvironmentFault(f"environment {self._index}, {when}: {said}")
 
     def running_return(self) -> float:
         """Undiscounted return of the open episode so far."""

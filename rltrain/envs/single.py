@@ -33,6 +33,7 @@ class SingleEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.env.observation_space, 1)
         self.action_space = batch_space(self.env.action_space, 1)
         self._dtype: Any = self.env.observation_space.dtype
+        self._ndim = len(self.env.observation_space.shape or ()) + 1
 
     @staticmethod
     def fits(env: gym.Env[Any, Any]) -> bool:
@@ -43,14 +44,14 @@ class SingleEnv(VectorEnv[Any, Any, Any]):
         """Begin an episode; `seed` may be a list of one, `options` may hold the mask of a vector."""
         options = {key: value for key, value in (options or {}).items() if key != "reset_mask"}
         obs, info = self.env.reset(seed=seed[0] if isinstance(seed, list) else seed, options=options or None)
-        return np.array([obs], self._dtype), self._add_info({}, info, 0)
+        return np.array(obs, self._dtype, ndmin=self._ndim), self._add_info({}, info, 0)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step. Infos are collected at an episode's end only: nothing reads them before."""
         obs, reward, terminated, truncated, info = self.env.step(actions[0])
         infos = self._add_info({}, info, 0) if terminated or truncated else {}
         over = np.array([terminated], bool), np.array([truncated], bool)
-        return np.array([obs], self._dtype), np.array([reward], np.float64), *over, infos
+        return np.array(obs, self._dtype, ndmin=self._ndim), np.array([reward], np.float64), *over, infos
 
     def call(self, name: str, *args: Any) -> tuple[Any]:
         """Call a method of the environment, or read an attribute."""

@@ -20,6 +20,7 @@ import gymnasium as gym
 from gymnasium.vector.utils import write_to_shared_memory
 
 from rltrain.core import raised
+from rltrain.envs.episode import EnvironmentFault
 
 CONTEXT: Any = multiprocessing.get_context("fork")
 """Forked: a plugin's environments and settings exist in the copy, and shared memory needs no name."""
@@ -141,11 +142,17 @@ def _work(make: Callable[[], gym.Env[Any, Any]], index: int, pipe: Connection, s
             pipe.send((True, _ANSWERS[command](env, index, shared, *data)))
     except BaseException as error:  # whatever an environment raises, SystemExit too
         with suppress(OSError):
-            pipe.send((False, raised(error)))
+            pipe.send((False, _said(error)))
     finally:
         if env is not None:
             with suppress(Exception):
                 env.close()
+
+
+def _said(error: BaseException) -> str:
+    """What the process did. Which environment it was, and when, the parent says itself."""
+    cause = error.__cause__ if isinstance(error, EnvironmentFault) and error.__cause__ else error
+    return f"was ended: {cause}" if isinstance(cause, EnvironmentFault) else raised(cause)
 
 
 def _belong_to(parent: int) -> None:

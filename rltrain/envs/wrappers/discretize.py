@@ -11,6 +11,7 @@ from gymnasium.wrappers import DiscretizeObservation, TransformObservation
 from pydantic import model_validator
 
 from rltrain.encoding import in_words
+from rltrain.envs.episode import Watched
 from rltrain.settings import Settings
 
 
@@ -81,4 +82,4 @@ def _number(env: gym.Env[Any, Any], space: Any) -> gym.Env[Any, Any]:
             index = index * size + int(value) - start
         return index
 
-    return TransformObservation(env, number, gym.spaces.Discrete(math.prod(sizes)))
+    return TransformObservation(Watched(env), number, gym.spaces.Discrete(math.prod(sizes)))

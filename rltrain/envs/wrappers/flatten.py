@@ -8,6 +8,7 @@ import gymnasium as gym
 from gymnasium.wrappers import FlattenObservation
 
 from rltrain.encoding import has_mission, in_words
+from rltrain.envs.episode import Watched
 from rltrain.settings import Settings
 
 
@@ -27,7 +28,7 @@ class Flatten:
         space = env.observation_space
         if has_mission(space):  # Gymnasium has no flattening for it
             raise ValueError(f"flatten makes no vector of {in_words(space)}: use minigrid_image instead")
-        flat = FlattenObservation(env)
+        flat = FlattenObservation(Watched(env))
         if not isinstance(flat.observation_space, gym.spaces.Box):
             raise ValueError(f"flatten makes no vector of {in_words(space)}: use a wrapper of your own instead")
         return flat

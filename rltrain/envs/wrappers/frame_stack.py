@@ -8,6 +8,7 @@ import gymnasium as gym
 from gymnasium.wrappers import FrameStackObservation
 from pydantic import Field
 
+from rltrain.envs.episode import Watched
 from rltrain.settings import Settings
 
 
@@ -27,4 +28,4 @@ class FrameStack:
 
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         """Return `env`, stacked."""
-        return FrameStackObservation(env, self.config.size, padding_type="reset")
+        return FrameStackObservation(Watched(env), self.config.size, padding_type="reset")

@@ -263,7 +263,8 @@ gym.register("Broken-v0", Broken, max_episode_steps=9)
     process = start("train", tiny, *broken, cwd=tmp_path)
     out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, errors
-    assert "seed 0 failed: KeyError: 'no such room'" in out
+    told = r"seed 0 failed: environment 0, in step 2 of its episode: raised KeyError: 'no such room' \(.*broken.py:13\)"
+    assert re.search(rf"{told} \(see {folder}/seed-0/output.log\)", out)
     assert "Traceback" not in out + errors
     assert "in step" in (folder / "seed-1" / "output.log").read_text()
     assert [run.status for run in find_runs(folder)] == [Status.FAILED, Status.FAILED]

@@ -18,6 +18,7 @@ from rltrain.cli.display import LINE_SECONDS, Terminal
 from rltrain.launch.group import MISSING
 from rltrain.launch.group import Group as Seeds
 from rltrain.launch.job import Event
+from rltrain.launch.single import OUTPUT
 
 COLORS = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 
@@ -96,12 +97,18 @@ class Board:
     def _ended(self, seed: int, row: Row, event: Event) -> None:
         row.state, row.rate = event.data.get("status", "failed"), 0.0
         if event.kind == "failed":
-            self.say(f"seed {seed} failed: {event.data['reason']}")
+            self._failed(seed, event.data["reason"])
             return
         row.step, row.score = event.data.get("steps", row.step), score_in(event.data)
         if self._live is None and "seconds" in event.data:
             score = "" if row.score is None else f", eval {row.score:.5g}"
             self.say(f"seed {seed} {row.state} at step {row.step:,} after {event.data['seconds']:.1f} s{score}")
+
+    def _failed(self, seed: int, reason: str | None) -> None:
+        run = self._group.run(seed)
+        output = None if run is None else run.folder / OUTPUT  # a traceback may be in it
+        more = f" (see {output})" if output is not None and output.exists() else ""
+        self.say(f"seed {seed} failed: {reason}{more}")
 
     def _so_far(self) -> str:
         """All seeds in one line."""
@@ -160,7 +167,7 @@ class Board:
             self.say(f"{name} {across_line(figures)}")
         for row in summary["seeds"]:
             if row["status"] == "failed":
-                self.say(f"seed {row['seed']} failed: {row.get('reason')}")
+                self._failed(row["seed"], row.get("reason"))
         open_ = [row for row in summary["seeds"] if row["status"] in ("failed", "interrupted", MISSING)]
         folder = self._group.folder
         if open_:

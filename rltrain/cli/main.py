@@ -84,6 +84,8 @@ def main() -> None:
 
         if isinstance(error, RltrainError):
             typer.echo(f"error: {error}" if error.exit_code != 2 else str(error), err=True)
+            for note in getattr(error, "__notes__", ()):
+                typer.echo(note, err=True)
             sys.exit(error.exit_code)
         if isinstance(error, UnknownComponent):
             typer.echo(f"error: {error}", err=True)

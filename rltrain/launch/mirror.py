@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rltrain import checkpoint
-from rltrain.launch.worker import OUTPUT
+from rltrain.launch.single import OUTPUT
 from rltrain.logger import EVENTS, METRICS
 from rltrain.rundir import write_atomic
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from rltrain import checkpoint
 from rltrain.config.schema import Config
 from rltrain.core import ConfigError
+from rltrain.envs.episode import EnvironmentFault
 from rltrain.experiment import Run, Summary
 from rltrain.loop import Callback
+
+OUTPUT = "output.log"
+"""What a run that is one of many prints, and the traceback of what ended a run in its environment."""
 
 
 class Watcher(Callback, Protocol):
@@ -43,11 +49,24 @@ def train_run(
     saved: checkpoint.Checkpoint | None = None,
 ) -> Summary:
     """Train in a folder that the caller has locked; with `resuming`, from `saved` or from nothing."""
-    run = Run(config, folder, [watcher])
     try:
-        if resuming:
-            run.resume(saved)
-        watcher.watch(run)
-        return run.train(interrupted)
-    finally:
-        run.close()
+        run = Run(config, folder, [watcher])
+        try:
+            if resuming:
+                run.resume(saved)
+            watcher.watch(run)
+            return run.train(interrupted)
+        finally:
+            run.close()
+    except EnvironmentFault as error:
+        _keep_traceback(error.__cause__, folder / OUTPUT, error)
+        raise
+
+
+def _keep_traceback(cause: BaseException | None, file: Path, error: Exception) -> None:
+    """Write down what the environment raised, for whoever wrote it, and say where."""
+    if cause is None or isinstance(cause, EnvironmentFault):
+        return
+    with suppress(OSError), file.open("a") as output:
+        traceback.print_exception(cause, file=output)
+        error.add_note(f"its traceback is in {file}")

@@ -24,11 +24,10 @@ from rltrain.config.load import dump, from_dict
 from rltrain.config.schema import Config
 from rltrain.core import Progress, RltrainError, first_line
 from rltrain.experiment import Run, Summary
-from rltrain.launch.single import newest_checkpoint, train_run
+from rltrain.launch.single import OUTPUT, newest_checkpoint, train_run
 from rltrain.registry import load_plugins
 from rltrain.rundir import RunLocked, is_run, lock_run, write_atomic
 
-OUTPUT = "output.log"
 TELL_SECONDS = 0.25
 """Time between two reports of progress."""
 GRACE_SECONDS = 120.0

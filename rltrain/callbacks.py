@@ -11,9 +11,7 @@ import numpy as np
 from rltrain.core import Metrics, Progress, State
 from rltrain.diagnostics import BonusTrend, entropy
 from rltrain.evaluation import EvalProtocol
-
-EXACT = ("exact_return", "percent_of_optimal", "optimal_action_share", "value_error")
-"""Exact figures that are logged."""
+from rltrain.metrics import CONFIRMED, EXACT
 
 
 class Log(Protocol):
@@ -206,7 +204,7 @@ class Evaluate:
         if self._stop_return is None or score < self._stop_return:
             return False
         confirmed = score_of(self._confirm(step))
-        self._log.log(step, {"eval/return_confirmed": confirmed})
+        self._log.log(step, {CONFIRMED: confirmed})
         return confirmed >= self._stop_return
 
     def score_at(self, step: int) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from rltrain import checkpoint
-from rltrain.callbacks import EXACT, Evaluate, LogProgress, SaveCheckpoints, StopAfter
+from rltrain.callbacks import Evaluate, LogProgress, SaveCheckpoints, StopAfter
 from rltrain.compiling import compiled_loop
 from rltrain.config.load import from_dict, to_dict
 from rltrain.config.schema import Config
@@ -23,6 +23,7 @@ from rltrain.envs.workers import WorkerFault
 from rltrain.evaluator import Evaluator
 from rltrain.logger import RunLogger
 from rltrain.loop import Callback, EnvironmentLoop, train
+from rltrain.metrics import EXACT
 from rltrain.parallel import DataParallelLoop, Rank, RankLoop
 from rltrain.ranks import ray_ranks
 from rltrain.records import SUMMARY, Status

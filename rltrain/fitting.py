@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from rltrain.config.schema import Config
+from rltrain.config.schema import NONE_EARLY, Config
 from rltrain.core import EnvSpec, Problem
 from rltrain.envs.classic.tasks import obstacle
 from rltrain.envs.probing import environment_problems, step_problems
@@ -94,8 +94,8 @@ def _misfits(config: Config, spec: EnvSpec) -> Iterator[Problem]:
         yield Problem("bonuses", reason)
     if config.train.data_parallel > 1 and (reason := _undivided(config)):
         yield Problem("train.data_parallel", reason)
-    if config.train.stop.return_ is not None and config.eval.every is None:
-        yield Problem("train.stop.return", "nothing is evaluated before the end: set eval.every, or leave this out")
+    if config.train.stop.return_ is not None and not config.evaluated_early:
+        yield Problem("train.stop.return", f"{NONE_EARLY}, or leave this out")
     for part in config.parts:
         yield from part.problems(config, spec)
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "rltrain"
 LAYERS = {
-    "core": 0, "settings": 0, "schedules": 0, "registry": 0, "seeding": 0, "lazy": 0, "memory": 0, "compilable": 0, "jit": 0, "mdp": 0, "redaction": 0, "team": 0,
+    "core": 0, "settings": 0, "schedules": 0, "registry": 0, "seeding": 0, "lazy": 0, "memory": 0, "compilable": 0, "jit": 0, "mdp": 0, "redaction": 0, "team": 0, "metrics": 0,
     "config": 1, "statistics": 1, "nn": 1, "encoding": 1, "hashing": 1, "sum_tree": 1, "priorities": 1, "replay": 1, "frames": 1, "array_file": 1, "rollout": 1, "selection": 1, "collective": 1,
     "exploration": 2, "intrinsic": 2, "bonuses": 2, "envs": 2,
     "moments": 1, "tabular": 3, "traces": 3, "on_policy": 3, "rollout_agent": 3, "sde": 3, "off_policy": 3, "continuous": 3, "q_settings": 3, "q_agent": 3, "agents": 3,

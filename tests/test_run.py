@@ -126,8 +126,9 @@ def test_what_the_yaml_says_of_success_counts_while_training_as_in_evaluation(su
 def test_a_return_to_stop_at_that_is_never_looked_for_is_refused():
     train = {**CONFIG["train"], "stop": {"return": 0.5}}
     assert problems(from_dict({**CONFIG, "train": train}).config) == []
-    (found,) = problems(from_dict({**CONFIG, "train": train, "eval": {"every": None}}).config)
-    assert (found.path, "set eval.every" in found.message) == ("train.stop.return", True)
+    for every in (None, CONFIG["train"]["total_steps"], 10**6):  # the last one comes too late to stop anything
+        (found,) = problems(from_dict({**CONFIG, "train": train, "eval": {"every": every}}).config)
+        assert (found.path, "set eval.every" in found.message) == ("train.stop.return", True)
 
 
 @pytest.mark.parametrize(("every", "steps"), [(150, [150, 200]), (100, [100, 200]), (1_000, [200])])

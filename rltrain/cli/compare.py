@@ -96,7 +96,7 @@ def _grid(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]])
 def _print_table(console: Console, table: Table) -> None:
     from rich.markup import escape
 
-    from rltrain.comparison.verdict import rises
+    from rltrain.metrics import rises
 
     budget = f", {table.budget:,} steps" if table.budget else ""
     console.print(f"\n[bold]{escape(table.task)}[/bold]{budget}: {escape(table.unit)}; brackets are 95 % intervals")

@@ -114,10 +114,12 @@ def check_search(loaded: Loaded) -> list[str]:
     from rltrain.tuning.space import Space
 
     Objective.of(loaded.config)
+    assert loaded.config.tune is not None
     errors, notes = Space.of(loaded.config).problems(loaded)
     if errors:
         raise ConfigError(*errors)
-    return [f"{note} (not everywhere: trials in which it does not fit will fail)" for note in notes]
+    unfit = [f"{note} (not everywhere: trials in which it does not fit will fail)" for note in notes]
+    return [*loaded.config.tune.notes_of_search(loaded.config.evaluated_early), *unfit]
 
 
 def seconds_of(text: str) -> float:
@@ -158,6 +160,7 @@ def _open(config: Config, name: str, storage: str | None, study: str | None, res
 
 def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bool]) -> dict[str, Any]:
     """Trials, then the test of the best. Returns the summary."""
+    from rltrain.core import ConfigError
     from rltrain.launch.group import recorded
     from rltrain.tuning.results import write_results
     from rltrain.tuning.tuner import Tuner
@@ -175,6 +178,9 @@ def _run(study: Study, how: How, board: TrialBoard, interrupted: Callable[[], bo
     finally:
         tuner.leave()
     found: list[Confirmed] = []
+    if tuner.hopeless is not None:
+        write_results(study, found, "failed")
+        raise ConfigError(f"tune.objective: {tuner.hopeless}; no other trial was begun")
     running = sum(trial.state.name == "RUNNING" for trial in study.trials())
     if interrupted():
         return write_results(study, found, "interrupted")

@@ -10,8 +10,9 @@ from rltrain.comparison.fairness import common_tasks, concerns, differences, not
 from rltrain.comparison.methods import METRIC, Method, scored
 from rltrain.comparison.pairs import Scores, pairs_of
 from rltrain.comparison.result import Comparison, Pair, ProfileLine, Row, Table
-from rltrain.comparison.verdict import RISING, overall, rises
+from rltrain.comparison.verdict import overall
 from rltrain.core import Array, ConfigError
+from rltrain.metrics import RISING, rises
 from rltrain.records import RunRecord
 from rltrain.statistics.aggregates import mean, median
 from rltrain.statistics.curves import median_of_censored, performance_profile

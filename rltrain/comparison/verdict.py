@@ -9,17 +9,10 @@ import numpy as np
 
 from rltrain.comparison.result import Pair
 from rltrain.core import Array
+from rltrain.metrics import rises
 from rltrain.statistics.intervals import MIN_RUNS, Estimate
 from rltrain.statistics.power import MAX_MORE, MISS
 from rltrain.statistics.significance import ALPHA
-
-RISING = ("return", "success_rate", "percent_of_optimal", "optimal_action_share")
-"""Words in the names of metrics of which more is better; of others it is only said which is higher."""
-
-
-def rises(metric: str) -> bool:
-    """Whether more of it is better."""
-    return any(word in metric for word in RISING)
 
 
 def _beats(metric: str) -> str:

@@ -13,6 +13,9 @@ from rltrain.core import EnvSpec
 from rltrain.schedules import Ramp
 from rltrain.settings import Settings
 
+NONE_EARLY = "nothing is evaluated before the end: set eval.every to less than train.total_steps"
+"""Why what waits for an evaluation does nothing."""
+
 
 class AtariSettings(Settings):
     """How games of the Arcade Learning Environment are seen and played, by ale-py's own vector and its threads.
@@ -177,6 +180,11 @@ class Config(Settings):
     def group(self) -> list[int] | None:
         """The seeds of a group of runs; None for a single run, which 1 means too."""
         return None if self.seeds in (None, 1) else seeds_of(self.seeds, self.seed)
+
+    @property
+    def evaluated_early(self) -> bool:
+        """Whether there is an evaluation before the end."""
+        return self.eval.every is not None and self.eval.every < self.train.total_steps
 
     @property
     def parts(self) -> list[Settings]:

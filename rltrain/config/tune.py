@@ -11,11 +11,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rltrain.config.reader import Path
+from rltrain.metrics import EVALUATION, KNOWN, OWN, rises
+from rltrain.registry import did_you_mean
 from rltrain.settings import Settings
 
 KINDS = ("uniform", "log_uniform", "int", "log_int", "choice", "grid")
 STEPS = "steps_to_threshold"
 AREA = "area_under_curve"
+IQM = "_iqm"
+"""After the name of a metric: not the mean over the seeds, but the interquartile mean."""
 FIXED = {
     "seed": "trials have seeds of their own: seeds_per_trial",
     "seeds": "trials have seeds of their own: seeds_per_trial",
@@ -121,6 +125,11 @@ def wanted(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def metric_of(objective: str) -> str:
+    """The metric of a run that an objective is made of."""
+    return EVALUATION[0] if objective in (STEPS, AREA) else objective.removesuffix(IQM)
+
+
 class ConfirmSettings(Settings):
     """The best trials run again, on seeds that no trial has seen."""
 
@@ -151,7 +160,10 @@ class TuneSettings(Settings):
     does; or `area_under_curve`: the mean of `eval/return` over the budget.
     """
     direction: Literal["maximize", "minimize"] | None = None
-    """null minimises `steps_to_threshold` and maximises everything else."""
+    """null minimises `steps_to_threshold` and maximises what is better the more of it there is, as returns are.
+
+    For every other metric, such as `train/td_error`, it must be said.
+    """
     threshold: float | None = None
     """For `steps_to_threshold`; null takes what counts as a success."""
     confirm: ConfirmSettings = ConfirmSettings()
@@ -162,16 +174,48 @@ class TuneSettings(Settings):
         """What does not fit together in it: the path of a setting, and what is wrong."""
         if not self.search:
             yield ("tune", "search"), "expected at least one setting"
+        yield from self._problems_of_objective()
         if self.threshold is not None and self.objective != STEPS:
             yield ("tune", "threshold"), f"goes with the objective {STEPS}"
         if self.pruner != "none" and self.objective == STEPS:
             yield ("tune", "pruner"), f"a run has no {STEPS} before its end: use none, or another objective"
         if self.sampler != "grid" and self.trials is None:
             yield ("tune", "trials"), "missing: how many trials? (only a grid has an end of its own)"
+        if self.sampler == "cmaes" and self.search and not self._moved_by_cmaes:
+            why = "moves numbers, and none is searched that every trial has, so all would be drawn at random"
+            yield ("tune", "sampler"), f"cmaes {why}: use tpe or random"
         for name, parameter in self.search.items():
             yield from self._problems_of(name, parameter)
         if self.ordered is None:
             yield ("tune", "search"), "conditions that go in a circle"
+
+    def _problems_of_objective(self) -> Iterator[tuple[Path, str]]:
+        path: Path = ("tune", "objective")
+        metric = metric_of(self.objective)
+        near = did_you_mean(self.objective, (STEPS, AREA, *KNOWN))
+        if metric not in KNOWN and metric.startswith(OWN):
+            yield path, f"no run logs {metric}{near} (known: {', '.join(KNOWN)})"
+        elif metric not in KNOWN and "/" not in self.objective and near:
+            yield path, f"unknown objective '{self.objective}'{near}"
+        elif self.objective == STEPS and self.direction == "maximize":
+            yield ("tune", "direction"), f"the fewer {STEPS}, the better: leave it out"
+        elif self.direction is None and self.objective != STEPS and not rises(metric):
+            yield ("tune", "direction"), f"missing: is more of {metric} better? say maximize or minimize"
+
+    @property
+    def _moved_by_cmaes(self) -> list[str]:
+        """The searched settings that cmaes does not draw at random: numbers that every trial has."""
+        return [name for name, parameter in self.search.items() if not (parameter.discrete or parameter.when)]
+
+    def notes_of_search(self, early: bool) -> Iterator[str]:
+        """What a user should be told of a search that is right; `early`: runs are evaluated before their end."""
+        if self.pruner != "none" and not early:
+            yield "tune.pruner: nothing is evaluated before a run's end, so only seeds that have not begun are saved"
+        if self.sampler == "cmaes":
+            others = [name for name in self.search if name not in self._moved_by_cmaes]
+            if others:
+                why = "cmaes moves only numbers that every trial has"
+                yield f"tune.sampler: {', '.join(others)}: drawn at random, for {why}; tpe learns of all"
 
     def _problems_of(self, name: str, parameter: Parameter) -> Iterator[tuple[Path, str]]:
         path: Path = ("tune", "search", name)

@@ -9,21 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from rltrain.config.schema import Config
-from rltrain.config.tune import AREA, STEPS
+from rltrain.config.tune import AREA, IQM, STEPS, metric_of
 from rltrain.core import ConfigError
 from rltrain.records import RunRecord
+from rltrain.registry import did_you_mean
 from rltrain.statistics.aggregates import interquartile_mean, mean
 from rltrain.statistics.curves import area_under_curve, steps_to_threshold
 from rltrain.statistics.intervals import Estimate, iqm_estimate, mean_estimate
 
-RETURN = "eval/return"
-IQM = "_iqm"
 UNREACHED = 2.0
 """A threshold that was never reached counts as so many budgets (penalised average run time, PAR2)."""
 
 
 class NoValue(Exception):
     """A run has no such number; the message says why."""
+
+
+class NeverLogged(NoValue):
+    """A run that is done has not logged the metric, so that others with the same parts will not either."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,15 @@ class Objective:
     @property
     def metric(self) -> str:
         """The metric of a run that it is made of."""
-        return RETURN if self.name in (STEPS, AREA) else self.name.removesuffix(IQM)
+        return metric_of(self.name)
 
     def score(self, run: RunRecord) -> float:
         """The number of one run. Raises NoValue."""
         curve = run.curve(self.metric)
         if not len(curve.steps):
-            raise NoValue(f"{self.metric} was never logged (logged: {', '.join(_logged(run)) or 'nothing'})")
+            known = _logged(run)
+            told = f"{did_you_mean(self.metric, known)} (logged: {', '.join(known) or 'nothing'})"
+            raise NeverLogged(f"{self.metric} was never logged{told}")
         if self.name == STEPS:
             assert self.threshold is not None
             steps = steps_to_threshold(*curve, self.threshold)

@@ -43,7 +43,7 @@ def make_pruner(name: str, config: Config, seeds: int) -> BasePruner:
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=5)
     if name == "hyperband":
-        budget = config.train.total_steps * seeds
-        least = min(config.eval.every or budget, budget)
+        total = config.train.total_steps
+        budget, least = total * seeds, min(config.eval.every or total, total)
         return pruners.HyperbandPruner(min_resource=least, max_resource=budget, reduction_factor=REDUCTION)
     return pruners.NopPruner()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ import numpy as np
 
 from rltrain.config.load import Loaded, from_dict, parse_path, to_dict
 from rltrain.config.reader import Path
-from rltrain.config.schema import Config
-from rltrain.config.tune import Parameter, TuneSettings, wanted
+from rltrain.config.schema import NONE_EARLY, Config
+from rltrain.config.tune import Parameter, TuneSettings, metric_of, wanted
 from rltrain.core import ConfigError, EnvSpec, Problem
 from rltrain.fitting import environment, misfits
+from rltrain.metrics import EXACT_METRICS
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -124,7 +125,7 @@ class Space:
         neither the configuration as it stands nor any of some other points.
         """
         unfit = [f"{loaded.where(path)}: {_dotted(path)}: {why}" for path, why in self.tune.problems_of_search()]
-        if unfit:
+        if unfit := unfit or loaded.explain(self._around(loaded.config)):
             return unfit, []
         errors: list[str] = []
         notes: list[str] = []
@@ -135,6 +136,18 @@ class Space:
                 wrong, everywhere = self._wrong({**self.reaching(name), name: value})
                 (errors if everywhere else notes).extend(f"{place}: {_shown(value)}: {why}" for why in wrong)
         return errors, notes
+
+    def _around(self, config: Config) -> Iterator[Problem]:
+        """What of the search does not fit what is around it."""
+        metric, searched = metric_of(self.tune.objective), self.tune.search
+        early = config.evaluated_early or "train.total_steps" in searched
+        if self.tune.pruner != "none" and self.tune.seeds_per_trial == 1 and not early:
+            yield Problem("tune.pruner", f"ends trials by their evaluations, and {NONE_EARLY}: or use none")
+        if metric in EXACT_METRICS and not any(name.split(".")[0] == "env" for name in searched):
+            known = self._environment(config)
+            if isinstance(known, EnvSpec) and known.model is None:
+                why = f"{metric} is for environments that tell their model, and {config.env.id} does not"
+                yield Problem("tune.objective", f"{why}: take eval/return")
 
     def _wrong(self, values: Values) -> tuple[list[str], bool]:
         """What is wrong at a point, and whether it is everywhere."""
@@ -147,12 +160,15 @@ class Space:
 
     def misfits(self, config: Config) -> list[str]:
         """What of a configuration does not fit together."""
+        known = self._environment(config)
+        found = known if isinstance(known, list) else misfits(config, known)
+        return [f"{problem.path}: {problem.message}" for problem in found]
+
+    def _environment(self, config: Config) -> EnvSpec | list[Problem]:
         env = config.env.model_dump_json()
         if env not in self._environments:  # to make one may take long, and most searches leave it as it is
             self._environments[env] = environment(config)
-        known = self._environments[env]
-        found = known if isinstance(known, list) else misfits(config, known)
-        return [f"{problem.path}: {problem.message}" for problem in found]
+        return self._environments[env]
 
     def _fits(self, values: Values) -> bool:
         try:

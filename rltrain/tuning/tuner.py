@@ -14,7 +14,7 @@ from rltrain.core import ConfigError, first_line
 from rltrain.launch.group import Group
 from rltrain.launch.job import Event, Job, Losses
 from rltrain.records import RunRecord, Status
-from rltrain.tuning.objective import NoValue
+from rltrain.tuning.objective import NeverLogged, NoValue
 from rltrain.tuning.study import Held, Study
 
 WARM_UP = 0.25
@@ -61,10 +61,14 @@ class Tuner:
         self._waiting: deque[Job] = deque()
         self._look = 0.0
         self._losses = Losses()
+        self.hopeless: str | None = None
+        """Why no trial will have a value; then none begins, and those that train end."""
 
     def next_job(self) -> Job | None:
         """The next seed of a trial that is open, or the first one of another trial."""
-        while not self._waiting and time.monotonic() >= self._look:
+        if self.hopeless is not None:
+            return None
+        while self.hopeless is None and not self._waiting and time.monotonic() >= self._look:
             late = self._deadline is not None and time.monotonic() >= self._deadline
             if (held := self.study.take(new=not late)) is None:
                 self._look = time.monotonic() + LOOK_SECONDS
@@ -97,7 +101,7 @@ class Tuner:
     def unwanted(self, job: Job) -> bool:
         """Whether a job's trial has ended without it."""
         work = self._of(job)
-        return work is None or work.state != "running"
+        return self.hopeless is not None or work is None or work.state != "running"
 
     def __call__(self, event: Event) -> None:
         """Take in what became of a seed."""
@@ -140,6 +144,8 @@ class Tuner:
             work.finished[seed] = self.study.objective.score(RunRecord(work.group.folder / f"seed-{seed}"))
         except NoValue as error:
             self._end(work, "failed", f"seed {seed}: {error}")
+            if isinstance(error, NeverLogged) and not any(t.state.name == "COMPLETE" for t in self.study.trials()):
+                self.hopeless = str(error)
             return False
         return True
 

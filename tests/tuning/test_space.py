@@ -4,14 +4,19 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rltrain.cli.tune import check_search
 from rltrain.config.load import load, parse, to_dict
 from rltrain.config.tune import Parameter
 from rltrain.core import ConfigError
+from rltrain.experiment import Run
 from rltrain.fitting import environment
+from rltrain.logger import read_metrics
+from rltrain.metrics import EXACT_METRICS, KNOWN, OWN
 from rltrain.tuning.space import Space
 
 optuna = pytest.importorskip("optuna")
@@ -174,6 +179,89 @@ def test_a_grid_needs_values_with_an_end_and_other_samplers_a_number_of_trials()
     assert "has no end of values" in mistakes(endless)[0]
     unbounded = BASE.replace("  trials: 5\n", "") + "    agent.gamma: {uniform: [0.5, 1]}\n"
     assert "tune.trials: missing: how many trials?" in mistakes(unbounded)[0]
+
+
+SEARCHED = {"agent.gamma": {"uniform": [0.5, 1]}}
+
+
+def search(**tune):
+    """All that is wrong in a search with these settings, and what is told of it where nothing is."""
+    data = yaml.safe_load(BASE.replace("1_000", "1000"))
+    top = {name: tune.pop(name) for name in ("env", "agent", "train", "eval") if name in tune}
+    text = yaml.safe_dump({**data, **top, "tune": {"trials": 5, "search": SEARCHED, **tune}})
+    try:
+        loaded = parse(text, source="x.yaml")
+        return check_search(loaded)
+    except ConfigError as error:
+        return list(error.messages)
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "told"),
+    [
+        ("train/loss", None, "tune.direction: missing: is more of train/loss better? say maximize or minimize"),
+        ("train/td_error_iqm", None, "tune.direction: missing: is more of train/td_error better?"),
+        ("eval/length", None, "tune.direction: missing: is more of eval/length better?"),
+        ("train/loss", "minimize", None),
+        ("train/loss", "maximize", None),
+        ("steps_to_threshold", None, None),
+        ("steps_to_threshold", "minimize", None),
+        ("steps_to_threshold", "maximize", "tune.direction: the fewer steps_to_threshold, the better: leave it out"),
+        ("area_under_curve", None, None),
+        ("eval/success_rate", None, None),
+        ("eval/percent_of_optimal_iqm", None, None),
+        ("rollout/return", None, None),
+        ("bandit/own_return", None, None),
+        ("eval/retrun", None, "tune.objective: no run logs eval/retrun, did you mean 'eval/return'? (known: eval/return,"),
+        ("eval/retrun_iqm", None, "tune.objective: no run logs eval/retrun, did you mean 'eval/return_iqm'?"),
+        ("eval/q", "maximize", "tune.objective: no run logs eval/q (known: "),
+        ("steps_to_treshold", None, "unknown objective 'steps_to_treshold', did you mean 'steps_to_threshold'?"),
+        ("return", None, "unknown objective 'return', did you mean 'eval/return'?"),
+    ],
+)  # fmt: skip
+def test_an_objective_is_a_metric_that_there_is_and_of_which_it_is_known_what_is_better(metric, direction, told):
+    found = search(objective=metric, direction=direction, threshold=0.7 if metric == "steps_to_threshold" else None)
+    assert (found == []) == (told is None)
+    assert told is None or (told in found[0] and found[0].startswith("x.yaml:"))
+
+
+def test_an_exact_figure_is_no_objective_where_nobody_knows_the_model():
+    deep = {"agent": {"name": "dqn"}, "env": {"id": "CartPole-v1"}}
+    for metric in ("eval/exact_return", "eval/percent_of_optimal_iqm"):
+        assert search(objective=metric) == []
+        (told,) = search(objective=metric, **deep)
+        assert f"tune.objective: {metric.removesuffix('_iqm')} is for environments that tell their model, and " in told
+        assert "CartPole-v1 does not: take eval/return" in told
+
+
+def test_cmaes_over_nothing_that_it_moves_is_refused_and_what_it_draws_at_random_is_told():
+    numbers, names = {"agent.gamma": {"uniform": [0.5, 1]}}, {"agent.visit_power": {"choice": [0.0, 0.5]}}
+    (told,) = search(sampler="cmaes", search=names)
+    assert "tune.sampler: cmaes moves numbers, and none is searched that every trial has" in told
+    assert search(sampler="cmaes", search=numbers) == search(sampler="tpe", search=names) == []
+    assert search(sampler="gp", search=names) == []  # which learns of names too
+    dependent = {"exploration.epsilon": {"uniform": [0.1, 0.2], "when": {"agent.visit_power": 0.5}}}
+    (told,) = search(sampler="cmaes", search={**numbers, **names, **dependent})
+    assert told.startswith("tune.sampler: agent.visit_power, exploration.epsilon: drawn at random")
+
+
+def test_a_pruner_without_anything_to_prune_by_is_refused_or_told():
+    for pruner in ("median", "hyperband"):
+        for every in (None, 1000, 5000):
+            (told,) = search(pruner=pruner, eval={"every": every}, seeds_per_trial=1)
+            assert "tune.pruner: ends trials by their evaluations, and nothing is evaluated before the end" in told
+            (told,) = search(pruner=pruner, eval={"every": every}, seeds_per_trial=3)
+            assert told.startswith("tune.pruner: nothing is evaluated before a run's end, so only seeds")
+        assert search(pruner=pruner, eval={"every": 999}, seeds_per_trial=1) == []
+    assert search(pruner="none", eval={"every": None}, seeds_per_trial=1) == []
+
+
+def test_what_evaluations_and_episodes_log_is_known_by_name(tmp_path):
+    run = Run(parse(BASE.partition("tune:")[0], source="x.yaml").config, tmp_path)
+    run.train()
+    run.close()
+    logged = {name for entry in read_metrics(tmp_path) for name in entry if name.startswith(OWN)}
+    assert set(EXACT_METRICS) < logged <= set(KNOWN)
 
 
 def test_a_run_knows_nothing_of_the_search_in_its_file():

@@ -12,6 +12,7 @@ from pretending import GRID, SEARCH, Pretender, at_once, worth
 from rltrain.core import ConfigError
 from rltrain.launch.job import MAX_LOST
 from rltrain.tuning.confirm import Candidate, Confirmed, candidates, confirmed, fresh_seeds, gain, group_of, winner
+from rltrain.tuning.objective import NeverLogged, Objective
 from rltrain.tuning.results import write_results
 from rltrain.tuning.storage import open_store
 
@@ -138,7 +139,42 @@ def test_values_that_do_not_go_together_fail_their_trial_and_the_others_go_on(be
 def test_a_metric_that_no_run_logs_fails_with_the_names_of_those_that_there_are(bench):
     study = bench.open(SEARCH, "tune.objective=eval/retrun", "tune.trials=1")
     (trial,) = bench.search(study)
-    assert trial.user_attrs["reason"] == "seed 0: eval/retrun was never logged (logged: eval/return)"
+    assert trial.user_attrs["reason"] == (
+        "seed 0: eval/retrun was never logged, did you mean 'eval/return'? (logged: eval/return)"
+    )
+
+
+def test_a_metric_that_no_run_logs_ends_the_study_at_its_first_seed(bench):
+    study, launcher = bench.open(SEARCH, "tune.objective=train/loss", "tune.direction=minimize"), Pretender()
+    (trial,) = bench.search(study, launcher)
+    assert (trial.state.name, launcher.steps) == ("FAIL", 400)
+
+
+def test_a_metric_that_some_trials_log_goes_on(bench, monkeypatch):
+    """Trial 3 has not logged it, and others have: it depends on what is searched."""
+    never = NeverLogged("never")
+    score = Objective.score
+
+    def scored(self, run):
+        if run.folder.parent.name == "trial-0003":
+            raise never
+        return score(self, run)
+
+    monkeypatch.setattr(Objective, "score", scored)
+    assert states(bench.search(bench.open())) == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 4
+
+
+def test_where_nothing_is_evaluated_early_hyperband_still_saves_seeds(bench):
+    """With one worker a seed is known before the next begins."""
+    text = [
+        "train.total_steps=100",
+        "tune.pruner=hyperband",
+        "eval.every=null",
+        "tune.trials=12",
+        "tune.seeds_per_trial=4",
+    ]
+    trials = bench.search(bench.open(SEARCH, *text), Pretender(), together=1)
+    assert "PRUNED" in states(trials)
 
 
 def test_bad_trials_are_pruned_by_the_mean_of_their_seeds_and_save_their_steps(bench):

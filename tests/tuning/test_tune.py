@@ -101,6 +101,17 @@ def test_a_password_is_nowhere(tiny, monkeypatch):
         assert not any(secret in told for secret in (PASSWORD, quote(PASSWORD, safe=""), "w@rd", "pw2"))
 
 
+def test_a_metric_that_nobody_logs_ends_the_search_with_those_that_there_are(tiny):
+    words = ("tune", "tiny.yaml", "tune.objective=train/q_valeu", "tune.direction=minimize", "--study", "s")
+    out, errors = rltrain(tiny, *words, "--workers", 1, code=2)
+    told = "tune.objective: train/q_valeu was never logged, did you mean 'train/q_value'? (logged: "
+    assert told in " ".join(errors.split())
+    folder = tiny.parent / "runs" / "tiny" / "tune" / "s"
+    assert [path.name for path in sorted(folder.glob("trial-*"))] == ["trial-0000"]
+    assert not (folder / "trial-0000" / "seed-1").exists()
+    assert "0,failed," in (folder / "trials.csv").read_text()
+
+
 def test_mistakes_are_told_before_anything_is_begun(tiny):
     wrong = "tune.search={agent.gamma: {uniform: [0, 2]}}"
     out, errors = rltrain("tune", "tiny.yaml", wrong, code=2, cwd=tiny.parent)

@@ -7,10 +7,9 @@ from typing import Any
 
 from rltrain.config.load import parse_path
 from rltrain.config.seeds import seeds_text
-from rltrain.config.tune import AREA, STEPS, Parameter, wanted
+from rltrain.config.tune import AREA, IQM, STEPS, Parameter, wanted
 from rltrain.report.blocks import DASH, Cell, Section, Table, Text
 from rltrain.report.study.view import Scale, View, value_text
-from rltrain.tuning.objective import IQM
 
 SAMPLERS = {
     "grid": "Every combination of the written values is tried once.",

@@ -173,8 +173,9 @@ def test_where_nothing_is_evaluated_early_hyperband_still_saves_seeds(bench):
         "tune.trials=12",
         "tune.seeds_per_trial=4",
     ]
-    trials = bench.search(bench.open(SEARCH, *text), Pretender(), together=1)
-    assert "PRUNED" in states(trials)
+    launcher = Pretender()
+    bench.search(bench.open(SEARCH, *text), launcher, together=1)
+    assert launcher.steps < 12 * 4 * 100
 
 
 def test_bad_trials_are_pruned_by_the_mean_of_their_seeds_and_save_their_steps(bench):

@@ -56,6 +56,16 @@ def test_seeds_that_mean_nothing_are_refused_with_their_line(written, message):
     assert refused.value.messages == (f"x.yaml:6: {message}",)
 
 
+def test_seeds_that_count_beyond_the_greatest_are_refused():
+    """The greatest seed is 2**63 - 1, so two fit from 2**63 - 2 on."""
+    start = f"seed: {2**63 - 2}\n"
+    assert parse(TINY + start + "seeds: 2\n", source="x.yaml").config.group == [2**63 - 2, 2**63 - 1]
+    with pytest.raises(
+        ConfigError, match=r"seeds: 3 seeds from \d+ on go beyond 2\*\*63 - 1, the greatest: lower seed"
+    ):
+        parse(TINY + start + "seeds: 3\n", source="x.yaml")
+
+
 def test_seeds_are_written_as_short_as_they_can_be():
     assert seeds_text([3]) == "3"
     assert seeds_text([9, 0, 1, 2, 5, 6]) == "0-2,5-6,9"

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo
 
 MAX_SEEDS = 10_000
 _PART = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
-def _check(value: int | str | tuple[int, ...] | None) -> int | str | tuple[int, ...] | None:
+def _check(value: int | str | tuple[int, ...] | None, info: ValidationInfo) -> int | str | tuple[int, ...] | None:
     """Refuse what names no seeds, or one twice."""
     if value is not None:
-        twice = [seed for seed, count in Counter(seeds_of(value, 0)).items() if count > 1]
+        twice = [seed for seed, count in Counter(seeds_of(value, info.data.get("seed", 0))).items() if count > 1]
         if twice:
             raise ValueError(f"seed {twice[0]} twice: equal seeds are the same run")
     return value
@@ -33,6 +33,8 @@ def seeds_of(value: int | str | Sequence[int], first: int) -> list[int]:
     if isinstance(value, int):
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"expected a number of seeds from 1 to {MAX_SEEDS:,}, got {value:,}")
+        if first + value > 2**63:
+            raise ValueError(f"{value:,} seeds from {first} on go beyond 2**63 - 1, the greatest: lower seed")
         return list(range(first, first + value))
     if not value:
         raise ValueError("expected at least one seed, got an empty list")

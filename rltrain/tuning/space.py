@@ -143,6 +143,10 @@ class Space:
         early = config.evaluated_early or "train.total_steps" in searched
         if self.tune.pruner != "none" and self.tune.seeds_per_trial == 1 and not early:
             yield Problem("tune.pruner", f"ends trials by their evaluations, and {NONE_EARLY}: or use none")
+        if config.seed + self.tune.seeds_per_trial + self.tune.confirm.seeds > 2**63:
+            yield Problem(
+                "seed", "the seeds of trials count from here, and go beyond 2**63 - 1, the greatest: lower it"
+            )
         if metric in EXACT_METRICS and not any(name.split(".")[0] == "env" for name in searched):
             known = self._environment(config)
             if isinstance(known, EnvSpec) and known.model is None:

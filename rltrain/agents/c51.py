@@ -41,6 +41,8 @@ class C51Settings(DistributionalSettings):
     def _ordered(self) -> C51Settings:
         if self.v_min >= self.v_max:
             raise ValueError(f"v_min {self.v_min:g} must be below v_max {self.v_max:g}")
+        if max(-self.v_min, self.v_max, self.v_max - self.v_min) > float(np.finfo(np.float32).max):
+            raise ValueError(f"v_min {self.v_min:g} and v_max {self.v_max:g} are too far apart for float32 numbers")
         return self
 
 

@@ -55,7 +55,7 @@ class SACSettings(ContinuousSettings):
     """Noise that is linear in the last hidden layer, by a matrix that is held for a while."""
     sde_sample_freq: int = Field(default=64, ge=1)
     """Vector steps between draws of the matrix."""
-    log_std_init: float = -3.0
+    log_std_init: float = Field(default=-3.0, ge=-20, le=5)
     """Logarithm of the standard deviation that the matrix's elements have at the beginning."""
 
     @field_validator("ent_coef", mode="before")

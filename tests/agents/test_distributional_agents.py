@@ -273,6 +273,8 @@ def test_they_explore_as_dqn_does(name):
         ("iqn", {"hidden_sizes": []}, "iqn needs a hidden layer"),
         ("c51", {"loss": "mse"}, "the loss of a distribution is its own"),
         ("c51", {"v_min": 3, "v_max": 3}, "v_min 3 must be below v_max 3"),
+        ("c51", {"v_min": -1e308, "v_max": 1e308}, "too far apart for float32 numbers"),
+        ("rainbow", {"v_min": 0, "v_max": 4e38}, "too far apart for float32 numbers"),
         ("rainbow", {"adam_eps": 0}, "adam_eps"),
         ("rainbow", {"buffer_size": 0}, "buffer_size"),
     ],

@@ -57,6 +57,9 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, message: str) -
         return f"expected {context['expected']}, got {_shown(value)}{hint}"
     if kind == "finite_number":
         return f"expected a finite number, got {_shown(value)}"
+    if kind in ("too_long", "too_short"):
+        key, words = ("max_length", "at most") if kind == "too_long" else ("min_length", "at least")
+        return f"expected a list of {words} {context[key]}, got {_shown(value)}"
     expected = {
         "int": "a whole number",
         "float": "a number",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rltrain.config.reader import Path
 from rltrain.metrics import EVALUATION, KNOWN, OWN, rises
@@ -65,6 +65,13 @@ class Parameter(Settings):
     def discrete(self) -> bool:
         """Whether the values themselves were written."""
         return self.kind in ("choice", "grid")
+
+    @field_validator("uniform", "log_uniform", "int_", "log_int", mode="before")
+    @classmethod
+    def _two_bounds(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(value) != 2:
+            raise ValueError(f"expected [low, high], got a list of {len(value)}")
+        return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Parameter:

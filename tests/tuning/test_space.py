@@ -131,6 +131,9 @@ def test_a_grid_has_every_combination_once_and_no_copies_where_a_setting_is_not_
         ("agent.gamma: {uniform: [0.9, 1.5]}", "x.yaml:9: tune.search.agent.gamma: 1.5: agent.gamma: must be at most 1, got 1.5"),
         ("agent.gama: {uniform: [0.9, 1.0]}", "did you mean 'gamma'?"),
         ("agent.gamma: {unifrom: [0.9, 1.0]}", "x.yaml:9: tune.search.agent.gamma.unifrom: unknown key, did you mean 'uniform'?"),
+        ("agent.gamma: {uniform: [0.5, 0.9, 1]}", "x.yaml:9: tune.search.agent.gamma.uniform: expected [low, high], got a list of 3"),
+        ("agent.gamma: {log_uniform: [0.5]}", "x.yaml:9: tune.search.agent.gamma.log_uniform: expected [low, high], got a list of 1"),
+        ("agent.n: {int: []}", "x.yaml:9: tune.search.agent.n.int: expected [low, high], got a list of 0"),
         ("agent.gamma: {uniform: [0.9, 0.1]}", "x.yaml:9: tune.search.agent.gamma: uniform: expected [low, high] with low < high"),
         ("agent.gamma: {uniform: [0.5, 1.0], step: 0.3}", "step: 0.3 does not lead from 0.5 to 1 in whole steps"),
         ("agent.gamma: {log_uniform: [0, 1]}", "the lower bound must be more than 0"),
@@ -187,7 +190,7 @@ SEARCHED = {"agent.gamma": {"uniform": [0.5, 1]}}
 def search(**tune):
     """All that is wrong in a search with these settings, and what is told of it where nothing is."""
     data = yaml.safe_load(BASE.replace("1_000", "1000"))
-    top = {name: tune.pop(name) for name in ("env", "agent", "train", "eval") if name in tune}
+    top = {name: tune.pop(name) for name in ("env", "agent", "train", "eval", "seed") if name in tune}
     text = yaml.safe_dump({**data, **top, "tune": {"trials": 5, "search": SEARCHED, **tune}})
     try:
         loaded = parse(text, source="x.yaml")
@@ -254,6 +257,13 @@ def test_a_pruner_without_anything_to_prune_by_is_refused_or_told():
             assert told.startswith("tune.pruner: nothing is evaluated before a run's end, so only seeds")
         assert search(pruner=pruner, eval={"every": 999}, seeds_per_trial=1) == []
     assert search(pruner="none", eval={"every": None}, seeds_per_trial=1) == []
+
+
+def test_the_seeds_of_trials_end_where_seeds_end():
+    confirm = {"seeds": 2}
+    assert search(seed=2**63 - 5, seeds_per_trial=3, confirm=confirm) == []
+    (told,) = search(seed=2**63 - 4, seeds_per_trial=3, confirm=confirm)
+    assert "seed: the seeds of trials count from here, and go beyond 2**63 - 1" in told
 
 
 def test_what_evaluations_and_episodes_log_is_known_by_name(tmp_path):

@@ -21,6 +21,15 @@ CONSTANT, LINEAR, EXPONENTIAL, COSINE = 0.0, 1.0, 2.0, 3.0
 STEP_SIZES = ("learning_rate", "clip_range")
 """Names of settings under whose 0 nothing is learnt."""
 
+WITHOUT = {
+    "learning_rate": "nothing is learnt",
+    "critic_learning_rate": "the critic learns nothing",
+    "clip_range": "nothing is learnt",
+    "scale": "nothing is paid",
+    "epsilon": "nothing is explored",
+}
+"""Name of a setting -> what it means that it is always 0."""
+
 Numbers = tuple[float, float, float, float]
 """Shape, start, end, steps: a schedule in the form in which a compiled loop takes it."""
 
@@ -49,6 +58,11 @@ class Constant(Settings):
 
     def __call__(self, step: int) -> float:
         return self.value
+
+    def misfit(self, name: str, total_steps: int) -> str | None:
+        """What a user should know of it: that with 0 something never happens."""
+        told = WITHOUT.get(name.rpartition(".")[2])
+        return f"{name} is 0: {told}" if self.value == 0 and told else None
 
     @property
     def numbers(self) -> Numbers:

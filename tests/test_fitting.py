@@ -1,6 +1,7 @@
 """What goes with what: every agent, exploration and bonus, tried out where it is taken and told where it is not."""
 
 import re
+from contextlib import nullcontext
 from itertools import product
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from rltrain import fitting
 from rltrain.config.load import from_dict, to_dict
+from rltrain.core import ConfigError
 from rltrain.experiment import build
 from rltrain.fitting import bonus_misfit, exploration_misfit, fitting_explorations, pairs, problems
 from rltrain.registry import find, names, settings_class
@@ -252,3 +254,40 @@ def test_an_observation_without_a_number_is_refused(agent, monkeypatch):
     found = problems(config(agent, "epsilon_greedy" if agent == "dqn" else None, env={"id": "Blind-v0"}))
     assert [problem.path for problem in found] == ["agent.name"]
     assert f"{agent} needs an observation of at least one number, Blind-v0 has Box(" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 5, "seeds": [1, 2]}, "seed 5 is not used: seeds says which there are"),
+        ({"seed": 5, "seeds": "1-2"}, "seed 5 is not used: seeds says which there are"),
+        ({"seed": 5, "seeds": 2}, None),
+        ({"seeds": [1, 2]}, None),
+        ({"eval": {"max_episode_steps": 101}}, "eval.max_episode_steps 101 does nothing: an episode ends after 100 steps"),
+        ({"eval": {"max_episode_steps": 100}}, None),
+        ({"env": {**MODEL, "max_episode_steps": 200}, "eval": {"max_episode_steps": 200}}, None),
+        ({"env": {**MODEL, "wrappers": [{"name": "time_limit", "steps": 100}]}}, "time_limit: 100 steps do nothing: an"),
+        ({"env": {**MODEL, "wrappers": [{"name": "time_limit", "steps": 99}]}}, None),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_is_told(settings, said):
+    made = from_dict(to_dict(config("value_iteration")) | settings).config
+    found = fitting.notes(made)
+    assert len(found) == (said is not None)
+    assert said is None or found[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings", "said"),
+    [
+        ("dyna_q", {"priority_threshold": 0.1}, "priority_threshold does nothing without prioritized: true"),
+        ("dyna_q", {"priority_threshold": 0.1, "prioritized": True}, None),
+        ("dyna_q", {"planning_steps": 0, "model_size": 2}, "model_size does nothing without planning"),
+        ("dyna_q", {"planning_steps": 1, "model_size": 2}, None),
+        ("sac", {"sde": True, "log_std_init": 300}, "log_std_init: must be at most 5, got 300"),
+        ("sac", {"sde": True, "log_std_init": 5}, None),
+    ],
+)
+def test_a_setting_that_does_nothing_or_cannot_be_is_refused(agent, settings, said):
+    with pytest.raises(ConfigError, match=said) if said else nullcontext():
+        config(agent, **settings)

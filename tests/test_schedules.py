@@ -72,3 +72,26 @@ def test_schedules_that_a_run_is_too_short_for_are_told_by_their_paths_with_wher
     assert found[0].endswith("it ends at 0.001")
     assert found[1].startswith("agent.prioritized.beta goes from 0.4 to 1 ")
     assert found[1].endswith("it ends at 0.7")
+
+
+def test_a_number_of_0_under_which_something_never_happens_is_told_by_its_path():
+    data = {
+        "env": {"id": "Pendulum-v1", "wrappers": [{"name": "scale_reward", "scale": 0}]},
+        "agent": {"name": "td3", "learning_rate": 0, "critic_learning_rate": 0},
+        "exploration": {"name": "gaussian_noise"},
+        "bonuses": [{"name": "rnd", "scale": 0}],
+        "train": {"total_steps": 50_000},
+    }
+    assert [told for told in notes(from_dict(data).config) if "is 0" in told] == [
+        "scale_reward: scale is 0: the agent sees no reward of the environment",
+        "agent.learning_rate is 0: nothing is learnt",
+        "agent.critic_learning_rate is 0: the critic learns nothing",
+        "bonuses[0].scale is 0: nothing is paid",
+    ]
+    data = {
+        "env": {"id": "FrozenLake-v1"},
+        "agent": {"name": "q_learning"},
+        "exploration": {"name": "max_boltzmann", "epsilon": 0, "temperature": 1},
+        "train": {"total_steps": 50_000},
+    }
+    assert notes(from_dict(data).config) == ["exploration.epsilon is 0: nothing is explored"]

@@ -148,6 +148,10 @@ class DynaQSettings(TabularSettings):
     def _planning_is_used(self) -> DynaQSettings:
         if self.prioritized and self.planning_steps == 0:
             raise ValueError("prioritized learns only while planning: planning_steps must be at least 1")
+        if not self.prioritized and any(self.changed("priority_threshold")):
+            raise ValueError("priority_threshold does nothing without prioritized: true")
+        if self.planning_steps == 0 and any(self.changed("model_size")):
+            raise ValueError("model_size does nothing without planning: set planning_steps to 1 or more")
         return self
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:

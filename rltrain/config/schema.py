@@ -10,7 +10,7 @@ from pydantic import Field
 from rltrain.config.seeds import Seeds, seeds_of
 from rltrain.config.tune import TuneSettings
 from rltrain.core import EnvSpec
-from rltrain.schedules import Ramp
+from rltrain.schedules import Constant, Ramp
 from rltrain.settings import Settings
 
 NONE_EARLY = "nothing is evaluated before the end: set eval.every to less than train.total_steps"
@@ -193,26 +193,31 @@ class Config(Settings):
         return [part for part in found if part is not None]
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
-        """What a user should be told of any part, and of schedules that do not fit the run's length."""
+        """What a user should be told of any part, of what has no effect, and of schedules that do not fit the run."""
         for part in (self.env, *self.parts):
             yield from part.notes(spec)
-        for path, ramp in _ramps(self):
-            if told := ramp.misfit(path, self.train.total_steps):
+        for path, schedule in _schedules(self):
+            if told := schedule.misfit(path, self.train.total_steps):
                 yield told
+        if isinstance(self.seeds, str | tuple) and any(self.changed("seed")):
+            yield f"seed {self.seed} is not used: seeds says which there are"
+        cap, limit = self.eval.max_episode_steps, spec.max_episode_steps
+        if cap is not None and limit is not None and cap > limit:
+            yield f"eval.max_episode_steps {cap:,} does nothing: an episode ends after {limit:,} steps anyway"
 
     def single(self, seed: int) -> Config:
         """The configuration of one run of the group."""
         return self.model_copy(update={"seed": seed, "seeds": None, "tune": None})
 
 
-def _ramps(settings: Settings, path: str = "") -> Iterator[tuple[str, Ramp]]:
-    """Every schedule that changes, by its path."""
+def _schedules(settings: Settings, path: str = "") -> Iterator[tuple[str, Constant | Ramp]]:
+    """Every schedule, by its path."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         many = isinstance(value, tuple)
         for index, each in enumerate(value if many else (value,)):
             key = f"{path}{name}[{index}]" if many else path + name
-            if isinstance(each, Ramp):
+            if isinstance(each, Constant | Ramp):
                 yield key, each
             elif isinstance(each, Settings):
-                yield from _ramps(each, key + ".")
+                yield from _schedules(each, key + ".")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import TransformReward
 
+from rltrain.core import EnvSpec
 from rltrain.settings import Settings
 
 
@@ -18,6 +20,11 @@ class ScaleReward:
 
         scale: float
         """Factor on every reward."""
+
+        def notes(self, spec: EnvSpec) -> Iterator[str]:
+            """That the agent is left without rewards, where it is."""
+            if self.scale == 0:
+                yield "scale_reward: scale is 0: the agent sees no reward of the environment"
 
     level = "env"
 

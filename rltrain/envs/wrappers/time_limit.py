@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import TimeLimit as GymnasiumTimeLimit
 from pydantic import Field
 
+from rltrain.core import EnvSpec
 from rltrain.settings import Settings
 
 
@@ -19,6 +21,12 @@ class TimeLimit:
 
         steps: int = Field(ge=1)
         """Agent steps."""
+
+        def notes(self, spec: EnvSpec) -> Iterator[str]:
+            """That the environment ends an episode sooner, where it does."""
+            limit = spec.max_episode_steps
+            if limit is not None and self.steps >= limit:
+                yield f"time_limit: {self.steps:,} steps do nothing: an episode ends after {limit:,} anyway"
 
     level = "env"
 

@@ -19,6 +19,7 @@ from rltrain.nn.arrays import Tensor, move_towards, numbers, resolve_device, to_
 from rltrain.nn.blueprint import Blueprint, blueprint
 from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.optimizers import Adam, guarded_step, refuse_divergence
+from rltrain.nn.size import FOLLOWED
 from rltrain.off_policy import OffPolicyAgent, OffPolicySettings
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes
@@ -28,6 +29,8 @@ class ContinuousSettings(OffPolicySettings):
     """Settings that every actor-critic with replay has; steps are environment steps, summed over all environments."""
 
     offers: ClassVar[tuple[str, ...]] = ()
+    critics: ClassVar[int] = 1
+    actor_kept: ClassVar[int] = FOLLOWED
 
     learning_rate: LearningRate = Constant(value=1e-3)
     """Of the actor: a number, or a schedule of environment steps."""
@@ -45,6 +48,11 @@ class ContinuousSettings(OffPolicySettings):
     """Steps between blocks of gradient steps."""
     tau: float = Field(default=0.005, gt=0, le=1)
     """Share of a network in an update of its target: target = tau * network + (1 - tau) * target."""
+
+    @property
+    def numbers_kept(self) -> int:
+        """For each parameter of one network, in actor and critics together."""
+        return self.critics * FOLLOWED + self.actor_kept
 
     def problems(self, config: Any, spec: EnvSpec) -> Iterator[Problem]:
         """What does not fit the environment, the run's length or the machine."""

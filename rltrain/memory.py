@@ -10,6 +10,8 @@ from pathlib import Path
 
 WORTH_TELLING = 2**28
 """Bytes from which a user is told that something takes them."""
+MEMORY_SHARE = 0.8
+"""Of the memory that is free, replay may take this much, and so may networks."""
 MEMINFO = Path("/proc/meminfo")
 OWN_GROUP = Path("/proc/self/cgroup")
 CGROUP = Path("/sys/fs/cgroup")

@@ -19,6 +19,7 @@ from rltrain.encoding import Encoder, NormalizingEncoder, in_words, is_image, ve
 from rltrain.memory import WORTH_TELLING
 from rltrain.nn.arrays import Tensor, to_numpy
 from rltrain.nn.blueprint import Activation
+from rltrain.nn.size import FOLLOWED, size_problems
 from rltrain.priorities import PrioritySettings
 from rltrain.replay import ReplayBuffer, memory_problem, required_bytes
 from rltrain.schedules import Constant, LearningRate
@@ -91,6 +92,12 @@ class OffPolicySettings(Settings):
             )
         if problem := memory_problem(self.buffer_size, spec, self.n_step, prioritized=self.prioritized is not None):
             yield Problem("agent.buffer_size", problem)
+        yield from size_problems(config, spec)
+
+    @property
+    def numbers_kept(self) -> int:
+        """For each parameter of one network, in all networks together."""
+        return FOLLOWED
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """How much memory replay takes, where that is much; and gradient steps that are fewer than they seem."""

@@ -23,6 +23,7 @@ from rltrain.nn.distributions import Distribution, action_problem, distribution
 from rltrain.nn.initialisation import Init
 from rltrain.nn.networks import Network, build, load_network_state, network_state
 from rltrain.nn.optimizers import OptimizerName, make_optimizer
+from rltrain.nn.size import size_problems
 from rltrain.nn.torso import EncoderName, encoder_problem, torso_of, units_note
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes, Settings
@@ -71,6 +72,12 @@ class OnPolicySettings(Settings, ABC):
         """The family of distributions over this action space."""
         return distribution(space, log_std=self.log_std_init, by_state=self.state_dependent_std, squash=self.squash)
 
+    @property
+    def numbers_kept(self) -> int:
+        """For each parameter of one network, in actor and critic together."""
+        moments = {"adam": 2, "rmsprop": 1, "sgd": 0}[self.optimizer]
+        return (2 + moments) * (1 if self.shared_network or not getattr(self, "baseline", True) else 2)
+
     @abstractmethod
     def gradient_steps_of(self, total_steps: int, num_envs: int) -> int:
         """About how many gradient steps a run takes."""
@@ -87,6 +94,7 @@ class OnPolicySettings(Settings, ABC):
             for name in self.changed("log_std_init", "state_dependent_std"):
                 why = f"is for continuous actions, not for {in_words(spec.action_space)}: leave it out"
                 yield Problem(f"agent.{name}", why)
+        yield from size_problems(config, spec)
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """What a user should know of layers that were left as they are, and of what does nothing."""

@@ -12,6 +12,7 @@ from rltrain.core import EnvSpec, Problem
 from rltrain.encoding import in_words, is_image
 from rltrain.hashing import HashSettings
 from rltrain.nn.losses import LossKind
+from rltrain.nn.size import FOLLOWED, LEARNT
 from rltrain.nn.torso import EncoderName, encoder_problem, units_note
 from rltrain.off_policy import OffPolicySettings
 from rltrain.registry import find
@@ -63,6 +64,7 @@ class QSettings(Settings):
     }
 
     explores_by: ClassVar[str] = "explores by its noisy weights"
+    per_parameter: ClassVar[int] = LEARNT
 
     @property
     def explores_with(self) -> str | None:
@@ -99,6 +101,11 @@ class QSettings(Settings):
         if self.visits is not None:
             yield from self._visit_problems(config, spec, self.visits)
 
+    @property
+    def numbers_kept(self) -> int:
+        """For each parameter of one head, in all heads together; a noisy one has two in its place."""
+        return self.heads * (self.per_parameter * (1 + self.noisy) + (self.prior_scale > 0))
+
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """What a user should know of memory, and of layers that were left as they are."""
         yield from super().notes(spec)
@@ -119,6 +126,7 @@ class DQNSettings(QSettings, OffPolicySettings):
     """Settings of the deep Q-network; steps are environment steps, summed over all environments."""
 
     sees_images: ClassVar[bool] = True
+    per_parameter: ClassVar[int] = FOLLOWED
     target_update_interval: int = Field(default=10_000, ge=1)
     """Steps between updates of the target network, which happen before a block of gradient steps."""
     double: bool = False

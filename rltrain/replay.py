@@ -19,11 +19,8 @@ from rltrain.array_file import copy_blocks
 from rltrain.core import Array, Batch, EnvSpec, RltrainError, State, Transition
 from rltrain.encoding import is_image
 from rltrain.frames import FrameStore, reach
-from rltrain.memory import available_bytes
+from rltrain.memory import MEMORY_SHARE, available_bytes
 from rltrain.priorities import Priorities, PrioritySettings
-
-MEMORY_SHARE = 0.8
-"""Of the memory that is free, a buffer may take this much."""
 
 
 class ReplayError(RltrainError):

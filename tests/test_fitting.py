@@ -15,6 +15,7 @@ from rltrain.config.load import from_dict, to_dict
 from rltrain.core import ConfigError
 from rltrain.experiment import build
 from rltrain.fitting import bonus_misfit, exploration_misfit, fitting_explorations, pairs, problems
+from rltrain.memory import MEMORY_SHARE
 from rltrain.registry import find, names, settings_class
 
 AGENTS, EXPLORATIONS, BONUSES = names("agents"), names("explorations"), names("bonuses")
@@ -291,3 +292,66 @@ def test_what_has_no_effect_is_told(settings, said):
 def test_a_setting_that_does_nothing_or_cannot_be_is_refused(agent, settings, said):
     with pytest.raises(ConfigError, match=said) if said else nullcontext():
         config(agent, **settings)
+
+
+CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
+KEPT = [
+    ("dqn", {}, 5),
+    ("dqn", {"heads": 10, "prior_scale": 1.0}, 10 * 6),
+    ("c51", {}, 5),
+    ("qr_dqn", {}, 5),
+    ("rainbow", {}, 10),  # mu and sigma
+    ("pqn", {}, 4),
+    ("ddpg", {}, 10),
+    ("td3", {}, 15),
+    ("sac", {}, 14),
+    ("tqc", {"n_critics": 5}, 29),
+    ("ppo", {}, 8),
+    ("a2c", {}, 6),  # rmsprop has one moment
+    ("actor_critic", {"shared_network": True, "optimizer": "sgd"}, 2),
+    ("reinforce", {"baseline": False}, 4),
+]
+
+
+def of_layers(agent, sizes, **settings):
+    """A configuration with these hidden layers; Pendulum shows 3 numbers, CartPole 4."""
+    exploration = next(iter(fitting_explorations(config(agent, **settings).agent)), None)
+    env = NUMBERS if agent in CONTINUOUS else {"id": "CartPole-v1"}
+    return config(agent, exploration, env=env, hidden_sizes=sizes, **settings)
+
+
+@pytest.mark.parametrize(("agent", "settings", "kept"), KEPT)
+def test_layers_for_which_there_is_no_memory_are_refused_before_any_work(agent, settings, kept, monkeypatch):
+    need = 4 * kept * (((3 if agent in CONTINUOUS else 4) + 1) * 10 + 11 * 20 + 21 * 1)
+    made, huge = of_layers(agent, [10, 20], **settings), of_layers(agent, [10**6, 10**6], **settings)
+
+    def found(free):
+        monkeypatch.setattr("rltrain.nn.size.available_bytes", lambda: free)
+        return [problem.message for problem in problems(made) if problem.path == "agent.hidden_sizes"]
+
+    assert found(need / MEMORY_SHARE + 1) == []
+    (said,) = found(need / MEMORY_SHARE - 1)
+    assert f"for each of which {kept} numbers are kept, take " in said
+    monkeypatch.undo()
+    assert [problem.path for problem in problems(huge)] == ["agent.hidden_sizes"]
+
+
+def numbers_in(state):
+    """How many numbers the arrays of a state have."""
+    inner = state.values() if isinstance(state, dict) else ()
+    return state.size if isinstance(state, np.ndarray) else sum(map(numbers_in, inner))
+
+
+@pytest.mark.parametrize(("agent", "settings", "kept"), KEPT)
+def test_what_is_reckoned_for_networks_is_nearly_what_they_take(agent, settings, kept):
+    """Never more, or what fits would be refused; of returns with distributions the last layer is large too."""
+    made = of_layers(agent, [100, 100], **settings)
+    experiment = build(made)
+    experiment.envs.close()
+    first, learner = experiment.spec.observation_space.shape[0], experiment.agent
+    taken = sum(network.gradient.size for network in learner.networks)
+    state = learner.state_dict()
+    taken += sum(numbers_in(state[name]) for name in state if name not in ("replay", "rollout", "visits"))
+    reckoned = kept * ((first + 1) * 100 + 101 * 100 + 101)
+    assert reckoned / taken <= 1
+    assert reckoned / taken > (0.2 if agent in ("c51", "qr_dqn", "rainbow", "tqc") else 0.8)

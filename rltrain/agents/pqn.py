@@ -31,6 +31,7 @@ from rltrain.nn.blueprint import Activation
 from rltrain.nn.distributions import Categorical
 from rltrain.nn.losses import LossKind
 from rltrain.nn.optimizers import descend
+from rltrain.nn.size import size_problems
 from rltrain.q_agent import QAgent
 from rltrain.q_settings import QSettings
 from rltrain.rollout import Rollout
@@ -80,6 +81,7 @@ class PQNSettings(QSettings):
             yield Problem("agent.name", problem)
             return
         yield from super().problems(config, spec)
+        yield from size_problems(config, spec)
         yield from minibatch_problems(self, config, spec)
 
 

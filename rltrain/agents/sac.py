@@ -30,6 +30,7 @@ from rltrain.nn import losses
 from rltrain.nn.arrays import Tensor, copy_into, namespace, side_by_side, to_device, to_numpy
 from rltrain.nn.distributions import StateDependentGaussian
 from rltrain.nn.optimizers import Adam, guarded_step
+from rltrain.nn.size import LEARNT
 from rltrain.nn.squashed import Draw, draw, squashed_policy
 from rltrain.schedules import Constant, LearningRate
 from rltrain.settings import HiddenSizes
@@ -40,6 +41,8 @@ class SACSettings(ContinuousSettings):
 
     explores_with: ClassVar[None] = None
     explores_by: ClassVar[str] = "explores by drawing from its policy"
+    critics: ClassVar[int] = 2
+    actor_kept: ClassVar[int] = LEARNT
 
     learning_rate: LearningRate = Constant(value=3e-4)
     """Of the actor and of the temperature: a number, or a schedule of environment steps."""

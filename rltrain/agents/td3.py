@@ -14,7 +14,7 @@ learning starts, whose default of 100 steps is less than the authors' 1,000 or 1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,7 @@ from rltrain.nn.arrays import Tensor
 class TD3Settings(DDPGSettings):
     """Settings of the twin delayed deterministic policy gradient."""
 
+    critics: ClassVar[int] = 2
     policy_delay: int = Field(default=2, ge=1)
     """Gradient steps of the critics for one of the actor and of the targets."""
     target_policy_noise: float = Field(default=0.2, ge=0)

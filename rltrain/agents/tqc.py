@@ -23,6 +23,7 @@ from rltrain.continuous import EncodedBatch
 from rltrain.core import EnvSpec, Metrics
 from rltrain.nn import distributional, losses
 from rltrain.nn.arrays import Tensor, side_by_side, to_device
+from rltrain.nn.size import FOLLOWED, LEARNT
 
 
 class TQCSettings(SACSettings):
@@ -40,6 +41,11 @@ class TQCSettings(SACSettings):
         if self.top_quantiles_to_drop >= self.n_quantiles:
             raise ValueError(f"top_quantiles_to_drop leaves none of n_quantiles {self.n_quantiles}")
         return self
+
+    @property
+    def numbers_kept(self) -> int:
+        """As for sac, with as many critics as there are."""
+        return self.n_critics * FOLLOWED + LEARNT
 
 
 class TQC(SAC):

@@ -42,13 +42,14 @@ def _object_alone(context: typer.Context, wanted: bool) -> bool:
     """What an environment of the user's prints meanwhile goes to standard error."""
     if wanted:
         _stdout[:] = [sys.stdout]
+        context.call_on_close(_stdout.clear)
         context.with_resource(redirect_stdout(sys.stderr))
     return wanted
 
 
 def print_json(found: Any, indent: int | None = None) -> None:
     """Print what `--json` asks for."""
-    typer.echo(json.dumps(found, indent=indent), file=_stdout[0])
+    typer.echo(json.dumps(found, indent=indent), file=_stdout[0] if _stdout else None)
 
 
 AsJson = Annotated[

@@ -16,7 +16,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit, TransformObservation
 from rltrain.compilable import compilable
 from rltrain.config.schema import EnvSettings
 from rltrain.core import Array, State
-from rltrain.envs.episode import Episode, RawReturn
+from rltrain.envs.episode import Episode, RawReturn, Watched
 from rltrain.envs.model import PROBE_STEPS
 from rltrain.envs.single import SingleEnv
 from rltrain.envs.vector import make_env
@@ -80,6 +80,8 @@ def unwrap(envs: Any) -> Chain | None:
     raw, limit = episode.env, None
     if type(raw) is TransformObservation:
         raw = raw.env
+        if type(raw) is Watched:  # which observations a compiled loop does not cast
+            raw = raw.env
     if not isinstance(raw, RawReturn):
         return None
     inner = raw.env

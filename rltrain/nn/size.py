@@ -40,8 +40,9 @@ def size_problems(config: Any, spec: EnvSpec) -> Iterator[Problem]:
 
 
 def _inputs(space: gym.Space[Any]) -> int:
-    """Of the first layer, at least: how many convolutions have is not known here."""
-    return 1 if is_image(space) or not space.is_np_flattenable else int(gym.spaces.flatdim(space))
+    """Of the first layer, at least: how many convolutions have is not known here. Of other spaces there is none."""
+    flat = isinstance(space, gym.spaces.Box | gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary)
+    return int(gym.spaces.flatdim(space)) if flat and not is_image(space) else 1
 
 
 def _on_gpu(config: Any) -> bool:

@@ -103,7 +103,7 @@ def test_a_password_is_nowhere(tiny, monkeypatch):
 
 def test_a_metric_that_nobody_logs_ends_the_search_with_those_that_there_are(tiny):
     words = ("tune", "tiny.yaml", "tune.objective=train/q_valeu", "tune.direction=minimize", "--study", "s")
-    out, errors = rltrain(tiny, *words, "--workers", 1, code=2)
+    out, errors = rltrain(*words, "--workers", 1, code=2, cwd=tiny.parent)
     told = "tune.objective: train/q_valeu was never logged, did you mean 'train/q_value'? (logged: "
     assert told in " ".join(errors.split())
     folder = tiny.parent / "runs" / "tiny" / "tune" / "s"

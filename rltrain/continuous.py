@@ -29,7 +29,6 @@ class ContinuousSettings(OffPolicySettings):
     """Settings that every actor-critic with replay has; steps are environment steps, summed over all environments."""
 
     offers: ClassVar[tuple[str, ...]] = ()
-    critics: ClassVar[int] = 1
     actor_kept: ClassVar[int] = FOLLOWED
 
     learning_rate: LearningRate = Constant(value=1e-3)
@@ -48,6 +47,11 @@ class ContinuousSettings(OffPolicySettings):
     """Steps between blocks of gradient steps."""
     tau: float = Field(default=0.005, gt=0, le=1)
     """Share of a network in an update of its target: target = tau * network + (1 - tau) * target."""
+
+    @property
+    def critics(self) -> int:
+        """How many there are, K."""
+        return 1
 
     @property
     def numbers_kept(self) -> int:
@@ -156,7 +160,7 @@ class ContinuousAgent(OffPolicyAgent):
         assert isinstance(spec.action_space, gym.spaces.Box)
         self.box = UnitBox(spec.action_space)
         inputs = self._encode.size + self.box.size
-        plans = [self._plan(inputs, self.critic_outputs) for _ in range(self.critics)]
+        plans = [self._plan(inputs, self.critic_outputs) for _ in range(config.critics)]
         self.critic = FollowedLearner(self._build(plans), self._build(plans), config.adam_eps)
         self._updates = 0  # gradient steps of the critic
         self._run: Callable[..., tuple[Norms, Any]] | None = None  # a gradient step, as this device runs it
@@ -167,11 +171,6 @@ class ContinuousAgent(OffPolicyAgent):
 
     def _build(self, plans: Sequence[Blueprint]) -> Network:
         return build(plans, self._device)
-
-    @property
-    def critics(self) -> int:
-        """How many there are, K."""
-        return 1
 
     @property
     def critic_outputs(self) -> int:

@@ -8,8 +8,6 @@ import os
 import subprocess
 import sys
 
-RLTRAIN = [sys.executable, "-m", "rltrain"]
-
 
 def run(command, *arguments):
     """Run the command to its end, however long it takes."""

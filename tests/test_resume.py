@@ -9,8 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from commands import RLTRAIN, run, signalled
+from commands import run, signalled
 from conftest import SMALL
+from processes import RLTRAIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rltrain import checkpoint, loop

@@ -41,7 +41,6 @@ class SACSettings(ContinuousSettings):
 
     explores_with: ClassVar[None] = None
     explores_by: ClassVar[str] = "explores by drawing from its policy"
-    critics: ClassVar[int] = 2
     actor_kept: ClassVar[int] = LEARNT
 
     learning_rate: LearningRate = Constant(value=3e-4)
@@ -60,6 +59,11 @@ class SACSettings(ContinuousSettings):
     """Vector steps between draws of the matrix."""
     log_std_init: float = Field(default=-3.0, ge=-20, le=5)
     """Logarithm of the standard deviation that the matrix's elements have at the beginning."""
+
+    @property
+    def critics(self) -> int:
+        """Twins."""
+        return 2
 
     @field_validator("ent_coef", mode="before")
     @classmethod
@@ -113,11 +117,6 @@ class SAC(ContinuousAgent):
         self.log_alpha = to_device(log_alpha, self.actor.network.device)
         self._temperature = None if fixed else Adam(self.log_alpha, eps=config.adam_eps)
         self.target_entropy = -float(self.box.size) if config.target_entropy is None else config.target_entropy
-
-    @property
-    def critics(self) -> int:
-        """Twins."""
-        return 2
 
     def _policy_action(self, outputs: Array, explore: bool) -> Array:
         """The tanh of what is drawn, or of the means."""

@@ -14,7 +14,7 @@ learning starts, whose default of 100 steps is less than the authors' 1,000 or 1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -27,13 +27,17 @@ from rltrain.nn.arrays import Tensor
 class TD3Settings(DDPGSettings):
     """Settings of the twin delayed deterministic policy gradient."""
 
-    critics: ClassVar[int] = 2
     policy_delay: int = Field(default=2, ge=1)
     """Gradient steps of the critics for one of the actor and of the targets."""
     target_policy_noise: float = Field(default=0.2, ge=0)
     """Standard deviation of the noise on the target actor's actions; 1 is half the range of an action."""
     target_noise_clip: float = Field(default=0.5, ge=0)
     """Greatest size of that noise."""
+
+    @property
+    def critics(self) -> int:
+        """Twins."""
+        return 2
 
     def notes(self, spec: EnvSpec) -> Iterator[str]:
         """A limit of a noise that is not there, too."""
@@ -47,11 +51,6 @@ class TD3(DDPG):
 
     Config = TD3Settings
     _config: Any
-
-    @property
-    def critics(self) -> int:
-        """Twins."""
-        return 2
 
     @property
     def policy_delay(self) -> int:

@@ -23,7 +23,6 @@ from rltrain.continuous import EncodedBatch
 from rltrain.core import EnvSpec, Metrics
 from rltrain.nn import distributional, losses
 from rltrain.nn.arrays import Tensor, side_by_side, to_device
-from rltrain.nn.size import FOLLOWED, LEARNT
 
 
 class TQCSettings(SACSettings):
@@ -43,9 +42,9 @@ class TQCSettings(SACSettings):
         return self
 
     @property
-    def numbers_kept(self) -> int:
-        """As for sac, with as many critics as there are."""
-        return self.n_critics * FOLLOWED + LEARNT
+    def critics(self) -> int:
+        """How many there are, K."""
+        return self.n_critics
 
 
 class TQC(SAC):
@@ -60,11 +59,6 @@ class TQC(SAC):
         self._fractions = to_device(fractions, self.critic.network.device)
 
     @property
-    def critics(self) -> int:
-        """How many there are, K."""
-        return int(self._config.n_critics)
-
-    @property
     def critic_outputs(self) -> int:
         """Quantiles of each, M."""
         return int(self._config.n_quantiles)
@@ -72,7 +66,7 @@ class TQC(SAC):
     def _target(self, batch: EncodedBatch, noise: Tensor, alpha: Tensor) -> Tensor:
         """Quantiles (B, J) of the soft return, without the highest."""
         q, log_prob = self._next(batch.next_obs, noise)
-        kept = q.shape[1] - self.critics * self._config.top_quantiles_to_drop
+        kept = q.shape[1] - self._config.n_critics * self._config.top_quantiles_to_drop
         soft = ascending(q)[:, :kept] - (alpha * log_prob)[:, None]
         return losses.td_target(batch.reward[:, None], batch.discount[:, None], soft)
 

@@ -17,7 +17,7 @@ from rltrain.registry import did_you_mean, find
 
 OLD_ATARI = re.compile(r"(NoFrameskip|Deterministic)?-v\d+$")
 """What followed the name of a game before ids began with ALE/."""
-GYMNASIUMS = {"id", "max_episode_steps", "disable_env_checker"}
+GYMNASIUMS = ("id", "max_episode_steps", "disable_env_checker")
 """Keywords of gymnasium.make itself."""
 
 
@@ -53,7 +53,7 @@ def environment_problems(config: Config) -> list[Problem]:
 
 def _keyword_problems(env: EnvSettings) -> Iterator[Problem]:
     """Keywords that no environment gets, since gymnasium.make has them itself."""
-    for name in GYMNASIUMS & env.kwargs.keys():
+    for name in (name for name in GYMNASIUMS if name in env.kwargs):
         instead = f"set env.{name}" if name in type(env).model_fields else "leave it out"
         yield Problem(f"env.kwargs.{name}", f"is no keyword of the environment: {instead}")
 
@@ -70,9 +70,8 @@ def _making_problems(env: EnvSettings) -> list[Problem]:
             make_env(bare).close()
         except (Exception, SystemExit) as inner:
             where = "env.kwargs" if env.kwargs else "env.id"
-            said = (
-                f"it {raised(inner)}" if isinstance(inner, KeyError | SystemExit) else first_line(inner)
-            )  # a bare word
+            bare_word = isinstance(inner, KeyError | SystemExit)
+            said = f"it {raised(inner)}" if bare_word else first_line(inner)
             return [Problem(where, f"{env.id} cannot be made: {said}")]
         said = first_line(error) if str(error).strip() else f"{env.id} cannot be made with them: {first_line(error)}"
         return [Problem("env.wrappers", said)]

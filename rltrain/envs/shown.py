@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from rltrain.core import Array
-from rltrain.encoding import LONGEST, alternatives, in_words
+from rltrain.encoding import LONGEST, in_words
 
 Judge = Callable[[Any], str | None]
 """Says what is wrong with an observation, or None."""
@@ -28,14 +28,12 @@ def judge(space: gym.Space[Any]) -> Judge:
         return lambda obs: next(filter(None, (of(part) for of, part in zip(parts, obs, strict=True))), None)
     if isinstance(space, gym.spaces.Box):
         return _box(space)
-    bounds = alternatives(space)
-    if bounds is None:  # of texts and graphs nothing can be cast
-        return lambda obs: None
-    low, high = bounds[1].reshape(space.shape), (bounds[0] + bounds[1]).reshape(space.shape)
+    if not isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
+        return lambda obs: None  # of texts and graphs nothing can be cast
 
     def choices(obs: Any) -> str | None:
         array = np.asarray(obs)
-        return _cast(space, array) or (None if ((array >= low) & (array < high)).all() else _outside(space, array))
+        return _cast(space, array) or (None if space.contains(array.astype(space.dtype)) else _outside(space, array))
 
     return _number(space, choices) if isinstance(space, gym.spaces.Discrete) else choices
 

@@ -66,15 +66,13 @@ class Tuner:
 
     def next_job(self) -> Job | None:
         """The next seed of a trial that is open, or the first one of another trial."""
-        if self.hopeless is not None:
-            return None
         while self.hopeless is None and not self._waiting and time.monotonic() >= self._look:
             late = self._deadline is not None and time.monotonic() >= self._deadline
             if (held := self.study.take(new=not late)) is None:
                 self._look = time.monotonic() + LOOK_SECONDS
                 break
             self._start(held)
-        return self._waiting.popleft() if self._waiting else None
+        return self._waiting.popleft() if self._waiting and self.hopeless is None else None
 
     def _start(self, held: Held) -> None:
         try:

@@ -111,7 +111,7 @@ def test_the_actors_gradient_is_that_of_the_first_critics_value_by_autograd(name
 def test_a_target_is_the_reward_and_the_discounted_value_of_the_target_networks(name, monkeypatch):
     """Targets worth 3 and 5 wherever they look; r = 2, discount 0.5 and 0: y = 2 + 0.5 * 3 = 3.5 and 2."""
     made, seen = agent(name, activation="relu"), []
-    values = np.array([[3.0, 5.0], [5.0, 3.0]], np.float32)[:, : made.critics]
+    values = np.array([[3.0, 5.0], [5.0, 3.0]], np.float32)[:, : made._config.critics]
     values[1, 0] = 3.0 if name == "ddpg" else 5.0
     monkeypatch.setattr(made.critic.target, "evaluate", lambda x: values)
     monkeypatch.setattr(

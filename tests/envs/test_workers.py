@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from processes import RLTRAIN, alive, wait
 
 sys.path.insert(0, str(Path(__file__).parent))
 import faulty
@@ -137,25 +138,11 @@ def test_a_lost_worker_is_replaced_and_the_others_see_nothing_of_it(how, undistu
     assert envs.pids[1] != pids[1]
     pids += envs.pids
     envs.close()
-    assert gone(pids)
+    wait_for_the_end_of(pids)
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_until(true):
-    end = time.monotonic() + TIMEOUT
-    while not (found := true()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return found
-
-
-def gone(pids):
-    return wait_until(lambda: not any(map(alive, pids)))
+def wait_for_the_end_of(pids):
+    wait(lambda: not any(map(alive, pids)))
 
 
 @pytest.mark.parametrize("how", ["hang", "die"])
@@ -358,9 +345,6 @@ def test_settings_of_workers_without_workers_are_a_problem():
         assert problems(from_dict(data).config) == []
 
 
-RLTRAIN = [sys.executable, "-m", "rltrain"]
-
-
 def start(folder, *overrides, resume=False, **env):
     path = folder / "config.yaml"
     path.write_text(json.dumps({**CONFIG, "env": {**CONFIG["env"], **env}}))
@@ -401,7 +385,7 @@ def children(pid):
 def test_no_worker_outlives_a_run_that_is_killed_or_interrupted(number, tmp_path):
     process = start(tmp_path, "train.total_steps=10_000_000", "eval.every=null")
     saved = tmp_path / "run" / "checkpoints"
-    assert wait_until(lambda: saved.exists() and any(saved.glob("step-*")))
+    wait(lambda: saved.exists() and any(saved.glob("step-*")))
     workers = children(process.pid)
     assert len(workers) == 2
     for pid in workers:  # as Ctrl-C, or a service manager, would
@@ -411,18 +395,18 @@ def test_no_worker_outlives_a_run_that_is_killed_or_interrupted(number, tmp_path
     _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert errors == ""
-    assert gone(workers)
+    wait_for_the_end_of(workers)
 
 
 def test_a_worker_in_the_middle_of_a_step_dies_with_its_parent(tmp_path):
     hung = tmp_path / "hung"
     process = start(tmp_path, kwargs={"how": "hang", "at": 3, "victim": None, "once": str(hung)}, worker_timeout=1_000)
-    assert wait_until(hung.exists)
+    wait(hung.exists)
     workers = children(process.pid)
     assert len(workers) == 2
     process.kill()
     process.communicate(timeout=TIMEOUT)
-    assert gone(workers)
+    wait_for_the_end_of(workers)
 
 
 def test_what_an_environment_started_ends_with_its_worker_and_delays_nobody(tmp_path):
@@ -430,7 +414,7 @@ def test_what_an_environment_started_ends_with_its_worker_and_delays_nobody(tmp_
     envs = vector(how="orphan", at=2, victim=12, once=str(file), timeout=1_000)
     with pytest.warns(UserWarning, match="environment 1: .*exit code 3"):
         play(envs, 3)  # it would take the 1,000 s
-    assert gone([int(file.read_text())])
+    wait_for_the_end_of([int(file.read_text())])
     envs.close()
 
 

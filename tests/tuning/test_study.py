@@ -15,6 +15,7 @@ from rltrain.tuning.confirm import Candidate, Confirmed, candidates, confirmed, 
 from rltrain.tuning.objective import NeverLogged, Objective
 from rltrain.tuning.results import write_results
 from rltrain.tuning.storage import open_store
+from rltrain.tuning.tuner import Tuner
 
 
 def states(trials):
@@ -120,6 +121,15 @@ def test_a_seed_that_fails_fails_its_trial_with_its_reason_and_the_others_go_on(
     assert trials[3].user_attrs["reason"] == "seed 1: the loss is not finite"
     write_results(study, [], "finished")
     assert "3,failed,,0." in (study.folder / "trials.csv").read_text()
+
+
+def test_no_seed_begins_once_a_search_has_nothing_to_go_by(bench):
+    tuner = Tuner(bench.open(), 3, lambda work: None)
+    begun = [tuner.next_job() for _ in range(3)]
+    assert [job.folder.parts[-2:] for job in begun[:2]] == [("trial-0000", "seed-0"), ("trial-0000", "seed-1")]
+    tuner.hopeless = "the metric was never logged"
+    assert tuner.next_job() is None  # though another seed of the trial that has begun waits
+    tuner.leave()
 
 
 def test_values_that_do_not_go_together_fail_their_trial_and_the_others_go_on(bench):
